@@ -1,0 +1,388 @@
+"""The model package: a manifest and the files it names, each with its digest.
+
+models_store/<name>/<version>/manifest.json ──► verify digests ──► Manifest (frozen)
+
+A package is a set of named pure functions. What a model can do is derived from the functions that
+are there (`Manifest.capabilities`), never from its family. Training writes packages with
+`write_package`; the service reads them with `read_package`, which checks every digest before it
+parses anything else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from enum import StrEnum
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+SCHEMA_VERSION = 1
+NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,63}$"
+MANIFEST_FILE = "manifest.json"
+CARD_FILE = "card.md"
+PREVIEW_FILE = "preview.png"
+WEIGHTS_FILE = "weights.safetensors"
+
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
+Dtype = Literal["float32", "int32", "int64", "uint8", "uint16", "bool"]
+
+
+class PackageError(ValueError):
+    """A package that cannot be trusted or understood; the message says why, without any path."""
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Role(StrEnum):
+    """What the service feeds to an input, or reads from an output, of a function."""
+
+    LATENT = "latent"  # a draw from the model's latent prior
+    LABEL = "label"  # a class index
+    DATA = "data"  # an example in the network's own range (see ImageData.range)
+    HIDDEN = "hidden"  # hidden features: probabilities, or a GAN's latent code
+    MASK = "mask"  # 1 where a value is missing
+    NOISE = "noise"  # uint16: uniform integers; float32: standard normals
+    STATE = "state"  # of a chain; a step function's state outputs feed its state inputs
+    CLAMP_MASK = "clamp_mask"  # 1 where a visible unit is held
+    CLAMP_VALUES = "clamp_values"  # what it is held at
+    BETA = "beta"  # inverse temperature β = 1/T
+    SCORE = "score"  # higher is more anomalous
+    HEATMAP = "heatmap"  # where an example is unusual, in data shape
+    PROBABILITIES = "probabilities"  # of classes
+    STATISTIC = "statistic"  # one number a row, for chain diagnostics
+
+
+class TensorSpec(_Frozen):
+    """One input or output: its name in the graph, dtype, symbolic shape and role."""
+
+    name: str
+    dtype: Dtype
+    shape: tuple[int | str, ...] = Field(description="The first axis is 'n', the rows of a batch.")
+    role: Role
+
+    @field_validator("shape")
+    @classmethod
+    def _leads_with_rows(cls, shape: tuple[int | str, ...]) -> tuple[int | str, ...]:
+        if not shape or shape[0] != "n" or not all(isinstance(d, int) and d > 0 for d in shape[1:]):
+            raise ValueError(f"shape {shape} must be 'n' followed by positive sizes")
+        return shape
+
+    @property
+    def row_shape(self) -> tuple[int, ...]:
+        """The shape of one row, without the batch axis."""
+        return tuple(int(d) for d in self.shape[1:])
+
+
+class FunctionSpec(_Frozen):
+    """One pure function in one file: `map` runs once a row, `step` is iterated."""
+
+    kind: Literal["map", "step"] = "map"
+    file: FileName
+    sha256: Sha256
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    start: str | None = Field(
+        None, description="Step functions: the map function of the first state."
+    )
+    readout: str | None = Field(None, description="Step functions: state → data.")
+    exact: bool = Field(
+        default=False,
+        description="Integer or fixed-point: the same bytes for every batch and device.",
+    )
+
+    def input(self, role: Role) -> TensorSpec | None:
+        """The input with this role, or None."""
+        return next((t for t in self.inputs if t.role is role), None)
+
+    def output(self, role: Role) -> TensorSpec | None:
+        """The output with this role, or None."""
+        return next((t for t in self.outputs if t.role is role), None)
+
+    @property
+    def state_pairs(self) -> tuple[tuple[TensorSpec, TensorSpec], ...]:
+        """(state input, state output) in order."""
+        ins = [t for t in self.inputs if t.role is Role.STATE]
+        outs = [t for t in self.outputs if t.role is Role.STATE]
+        return tuple(zip(ins, outs, strict=True))
+
+    @model_validator(mode="after")
+    def _step_closes_on_itself(self) -> FunctionSpec:
+        if self.kind == "step":
+            ins = [(t.dtype, t.shape) for t in self.inputs if t.role is Role.STATE]
+            outs = [(t.dtype, t.shape) for t in self.outputs if t.role is Role.STATE]
+            if not ins or ins != outs:
+                raise ValueError("a step function's state outputs must match its state inputs")
+            if not self.start or not self.readout:
+                raise ValueError("a step function names its 'start' and 'readout' functions")
+        return self
+
+
+class ImageData(_Frozen):
+    """Images of one fixed shape."""
+
+    kind: Literal["image"] = "image"
+    shape: tuple[int, int, int] = Field(description="[C, H, W]")
+    range: tuple[float, float] = Field(
+        (0.0, 1.0), description="The network's pixel range; clients always see [0, 1]."
+    )
+
+    @model_validator(mode="after")
+    def _is_an_image(self) -> ImageData:
+        channels, height, width = self.shape
+        if channels not in {1, 3} or not (1 <= height <= 4096 and 1 <= width <= 4096):
+            raise ValueError(f"shape {self.shape} is not [1 or 3, H ≤ 4096, W ≤ 4096]")
+        if not self.range[0] < self.range[1]:
+            raise ValueError(f"range {self.range} must rise")
+        return self
+
+
+class TableData(_Frozen):
+    """Rows with named columns."""
+
+    kind: Literal["table"] = "table"
+    columns: tuple[dict[str, Any], ...]
+
+
+class Latent(_Frozen):
+    """The prior that `generate` expects."""
+
+    size: int = Field(gt=0, le=65536)
+    prior: Literal["normal", "uniform"] = "normal"
+
+
+class Labels(_Frozen):
+    """The classes of a conditional model or a classifier."""
+
+    names: tuple[str, ...] = Field(min_length=2)
+
+
+class Calibration(_Frozen):
+    """Scores of held-out normal data, for conformal p-values."""
+
+    file: FileName
+    sha256: Sha256
+    n: int = Field(gt=0)
+    data: str = Field(description="What was held out, in words.")
+
+
+class ScoreMethod(_Frozen):
+    """One way of scoring: an output of a map function, and its calibration."""
+
+    method: str = Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")
+    function: str
+    output: str
+    heatmap: str | None = None
+    calibration: Calibration | None = None
+
+
+class Defaults(_Frozen):
+    """What a request gets when it does not ask."""
+
+    burn_in: int | None = Field(None, ge=0, description="Sweeps from a random start.")
+    inpaint_steps: int | None = Field(None, ge=0)
+    truncation: float | None = Field(None, gt=0, le=1)
+
+
+class Quality(_Frozen):
+    """A figure with the protocol that makes it an honest one."""
+
+    name: str
+    value: float
+    unit: str = ""
+    interval: tuple[float, float] | None = None
+    floor: float | None = Field(None, description="The same figure for held-out real data.")
+    protocol: str
+    command: str = ""
+
+
+class FileEntry(_Frozen):
+    """A companion file: card, preview, weights."""
+
+    sha256: Sha256
+
+
+class Manifest(_Frozen):
+    """Everything a reader needs to know of a package before it runs any of its functions."""
+
+    schema_version: Literal[1] = 1
+    name: str = Field(pattern=NAME_PATTERN)
+    version: int = Field(ge=1)
+    family: str = Field(pattern=r"^[a-z][a-z0-9_-]{0,31}$")
+    description: str = ""
+    data: ImageData | TableData = Field(discriminator="kind")
+    latent: Latent | None = None
+    labels: Labels | None = None
+    functions: dict[str, FunctionSpec] = Field(min_length=1)
+    scores: tuple[ScoreMethod, ...] = ()
+    defaults: Defaults = Defaults()
+    quality: tuple[Quality, ...] = ()
+    provenance: dict[str, Any] = Field(default_factory=dict)
+    files: dict[FileName, FileEntry] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _names_agree(self) -> Manifest:
+        for name, function in self.functions.items():
+            for companion in (function.start, function.readout):
+                if companion is not None and companion not in self.functions:
+                    raise ValueError(f"function {name!r} names {companion!r}, which is not there")
+        for score in self.scores:
+            owner = self.functions.get(score.function)
+            outputs = {t.name for t in owner.outputs} if owner else set()
+            if not {score.output, score.heatmap or score.output} <= outputs:
+                raise ValueError(f"score method {score.method!r} names an output that is not there")
+        generate = self.functions.get("generate")
+        if generate is not None and generate.input(Role.LATENT) is not None and self.latent is None:
+            raise ValueError("'generate' takes a latent, but the manifest has no 'latent' prior")
+        return self
+
+    @property
+    def id(self) -> str:
+        """`name@version`."""
+        return f"{self.name}@{self.version}"
+
+    @property
+    def digest(self) -> str:
+        """sha256 over what decides an answer: functions, data, latent, labels, scores, defaults.
+
+        Words and pictures (card, quality, provenance) may be mended without changing it.
+        """
+        decisive = self.model_dump(
+            mode="json",
+            include={"data", "latent", "labels", "functions", "scores", "defaults"},
+        )
+        canonical = json.dumps(decisive, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+        return "sha256:" + hashlib.sha256(canonical.encode()).hexdigest()
+
+    @property
+    def step_function(self) -> str | None:
+        """The name of the step function that samples, if this model samples by a Markov chain."""
+        return "sweep" if "sweep" in self.functions else None
+
+    @property
+    def capabilities(self) -> tuple[str, ...]:
+        """The operations that the functions which are there make possible."""
+        has = self.functions.keys()
+        able: list[str] = []
+        generates, sweeps = "generate" in has, "sweep" in has
+        if generates or sweeps:
+            able.append("sample")
+        if (generates and self.latent is not None) or (sweeps and "decode" in has):
+            able.append("interpolate")
+        if sweeps or "latent_step" in has:
+            able.append("inpaint")
+        if self.scores:
+            able.append("score")
+        if "encode" in has:
+            able.append("encode")
+        if "encode" in has and ("decode" in has or generates):
+            able.append("reconstruct")
+        if "classify" in has:
+            able.append("classify")
+        return tuple(able)
+
+    def digests(self) -> dict[str, str]:
+        """file name → sha256, of every file that the manifest names."""
+        named = {f.file: f.sha256 for f in self.functions.values()}
+        named |= {s.calibration.file: s.calibration.sha256 for s in self.scores if s.calibration}
+        return named | {name: entry.sha256 for name, entry in self.files.items()}
+
+
+def sha256_of(content: bytes) -> str:
+    """The hexadecimal sha256 of `content`."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def read_manifest(directory: Path) -> Manifest:
+    """Parse `manifest.json` in `directory`.
+
+    Raises:
+        PackageError: no manifest, not JSON, or not what the schema says.
+    """
+    try:
+        raw = (directory / MANIFEST_FILE).read_bytes()
+    except OSError as error:
+        raise PackageError("manifest.json cannot be read") from error
+    try:
+        return Manifest.model_validate_json(raw)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = "/".join(str(part) for part in first["loc"]) or "the document"
+        raise PackageError(f"manifest.json: {where}: {first['msg']}") from error
+
+
+def read_package(directory: Path) -> Manifest:
+    """Read the manifest in `directory` and check the digest of every file that it names.
+
+    Raises:
+        PackageError: the manifest is bad, the folder disagrees with it, or a digest differs.
+    """
+    manifest = read_manifest(directory)
+    expected = (manifest.name, str(manifest.version))
+    if (directory.parent.name, directory.name) != expected:
+        raise PackageError(
+            f"manifest.json says {manifest.id}, but the folder is "
+            f"{directory.parent.name}/{directory.name}"
+        )
+    for name, digest in manifest.digests().items():
+        read_verified(directory, name, digest)
+    return manifest
+
+
+def read_verified(directory: Path, name: str, digest: str) -> bytes:
+    """The bytes of one package file, once they are known to have this sha256.
+
+    Raises:
+        PackageError: the file is missing, leads out of the package, or has another digest.
+    """
+    if PurePosixPath(name).name != name or re.search(r"[\\/]", name):
+        raise PackageError(f"{name!r} is not a plain file name")
+    path = directory / name
+    if path.is_symlink() and path.resolve().parent != directory.resolve():
+        raise PackageError(f"{name} is a link that leads out of the package")
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise PackageError(f"{name} is named in manifest.json but cannot be read") from error
+    found = sha256_of(content)
+    if found != digest:
+        raise PackageError(
+            f"{name} has sha256 {found[:12]}…, manifest.json says {digest[:12]}…: "
+            "the file was changed or damaged; export or copy the package again"
+        )
+    return content
+
+
+def write_package(store: Path, manifest: Manifest, contents: dict[str, bytes]) -> Path:
+    """Write a package under `store`, whole or not at all, and return its folder.
+
+    Args:
+        store: the folder that holds packages as `<name>/<version>/`.
+        manifest: what is written as manifest.json; its digests must match `contents`.
+        contents: file name → bytes.
+
+    Raises:
+        PackageError: a file is missing or its digest is not the manifest's.
+    """
+    for name, digest in manifest.digests().items():
+        if name not in contents or sha256_of(contents[name]) != digest:
+            raise PackageError(f"{name} is not what the manifest says")
+    target = store / manifest.name / str(manifest.version)
+    staging = target.with_name(f".{target.name}.writing")
+    staging.mkdir(parents=True, exist_ok=True)
+    for stale in staging.iterdir():
+        stale.unlink()
+    for name, content in contents.items():
+        (staging / name).write_bytes(content)
+    (staging / MANIFEST_FILE).write_text(manifest.model_dump_json(indent=2) + "\n", "utf-8")
+    if target.exists():
+        for old in target.iterdir():
+            old.unlink()
+        target.rmdir()
+    staging.rename(target)
+    return target

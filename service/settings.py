@@ -1,0 +1,66 @@
+"""One Settings class: every knob, with its unit, bound and description.
+
+environment (REVERIE_…) | .env ──► Settings (frozen) ──► create_app(settings)
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """What an operator may set; each field is also the environment variable REVERIE_<FIELD>."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="REVERIE_", env_file=".env", extra="ignore", frozen=True, protected_namespaces=()
+    )
+
+    models_store: Path = Field(
+        Path("models_store"), description="Folder of model packages, <name>/<version>/."
+    )
+    host: str = Field("127.0.0.1", description="Address to listen on.")
+    port: int = Field(8000, ge=0, le=65535, description="TCP port to listen on.")
+    device: str = Field(
+        "auto",
+        pattern=r"^(auto|cpu|cuda(:\d+)?)$",
+        description="Where models run: auto (CUDA where it loads, else CPU), cpu, cuda:N.",
+    )
+    threads_per_model: int = Field(
+        1, ge=1, le=256, description="Threads inside one call of one model's function."
+    )
+    api_keys: tuple[str, ...] = Field(
+        (), description="Keys that clients must send as 'Authorization: Bearer KEY'; none: open."
+    )
+
+    max_body_bytes: int = Field(
+        64 * 2**20, ge=1024, description="Largest request body, in bytes; larger: 413."
+    )
+    max_rows: int = Field(1024, ge=1, le=65536, description="Most rows in one answer.")
+    max_sweeps: int = Field(10_000, ge=1, description="Most Gibbs sweeps a row.")
+    max_frames: int = Field(256, ge=2, description="Most frames in one interpolation.")
+    batch_rows: int = Field(
+        32, ge=1, le=4096, description="Most rows in one call of a map function."
+    )
+    chain_slots: int = Field(256, ge=1, le=65536, description="Chains that run side by side.")
+    queue_rows: int = Field(
+        8192, ge=1, description="Most rows waiting for one model; beyond: 429 with Retry-After."
+    )
+    default_timeout_s: float = Field(
+        60.0, gt=0, le=3600, description="A request's deadline when it names none, in seconds."
+    )
+    drain_grace_s: float = Field(
+        3.0, ge=0, description="Seconds between readiness going red and the listener closing."
+    )
+    drain_timeout_s: float = Field(
+        30.0, ge=0, description="Longest wait for requests in flight at shutdown, in seconds."
+    )
+    log_format: Literal["auto", "json", "text"] = Field(
+        "auto", description="auto: text on a terminal, JSON lines elsewhere."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Least severe level that is logged."
+    )
