@@ -1,0 +1,156 @@
+"""Sample: latents through the generator, or Markov chains from a random start.
+
+GAN:     (seed, row) ──► z ──ψ·z──► generate ──► x
+energy:  (seed, row) ──► start ──burn-in sweeps at β = 1/T──► readout ──► x
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Float
+from numpy.typing import NDArray
+
+from service.contract import Latent, Role
+from service.domain import latent
+from service.domain.randomness import Stream, draw_seed, uniform16
+from service.errors import InvalidInput, MissingCapability
+from service.operations.chain import Chains, diagnose, read_out, run_chains
+from service.operations.context import ByRole, Context
+from service.queries import Sample, Sampled
+
+
+async def sample(context: Context, query: Sample) -> Sampled:
+    """`query.n` draws."""
+    context.require("sample")
+    context.check_rows(query.n, "/n")
+    if "generate" in context.manifest.functions:
+        return await _generate(context, query)
+    return await _burn_in(context, query)
+
+
+async def _generate(context: Context, query: Sample) -> Sampled:
+    for name, given in (("temperature", query.temperature), ("burn_in", query.burn_in)):
+        if given is not None:
+            raise InvalidInput(f"{context.model.id} has no Markov chain: leave {name} out",
+                               pointer=f"/{name}")  # fmt: skip
+    seed = None
+    if query.latents is None:
+        seed = draw_seed() if query.seed is None else query.seed
+        z = draw_latents(context, seed=seed, rows=range(query.n))
+    else:
+        z = _given_latents(context, query)
+    psi = query.truncation or context.manifest.defaults.truncation or 1.0
+    inputs: ByRole = {Role.LATENT: latent.truncate(z, psi)}
+    labels = draw_labels(context, query.labels, seed=seed or 0, n=len(z))
+    if labels is not None:
+        inputs[Role.LABEL] = labels
+    x = await context.map_role("generate", inputs, Role.DATA)
+    return Sampled(samples=context.to_data_space(x), seed=seed)
+
+
+async def _burn_in(context: Context, query: Sample) -> Sampled:
+    for name, given in (("truncation", query.truncation), ("latents", query.latents)):
+        if given is not None:
+            raise InvalidInput(f"{context.model.id} samples by a Markov chain: leave {name} out",
+                               pointer=f"/{name}")  # fmt: skip
+    if query.labels is not None:
+        raise InvalidInput(f"{context.model.id} has no labels: leave them out", pointer="/labels")
+    if query.start == "pool":
+        raise MissingCapability(f"{context.model.id} keeps no pool of chains: use start=fresh")
+    seed = draw_seed() if query.seed is None else query.seed
+    chains = free_chains(
+        context, seed=seed, rows=range(query.n), sweeps=query.burn_in, beta=_beta(query)
+    )
+    outcome = await run_chains(context, chains)
+    x = await read_out(context, chains, outcome.state, values=query.values)
+    return Sampled(
+        samples=context.to_data_space(x),
+        seed=seed,
+        diagnostics=await diagnose(context, chains, outcome),
+    )
+
+
+def free_chains(
+    context: Context, *, seed: int, rows: range, sweeps: int | None = None, beta: float = 1.0
+) -> Chains:
+    """Chains with nothing clamped, of the model's default length unless told."""
+    if sweeps is None:
+        sweeps = context.manifest.defaults.burn_in or 0
+    context.check_sweeps(sweeps, "/burn_in")
+    units = np.zeros((len(rows), *context.image.shape), np.uint8)
+    return Chains(
+        step="sweep",
+        seed=seed,
+        rows=rows,
+        sweeps=sweeps,
+        fixed={
+            Role.CLAMP_MASK: units,
+            Role.CLAMP_VALUES: units,
+            Role.BETA: np.full((len(rows), 1), beta, np.float32),
+        },
+        traced=True,
+    )
+
+
+def draw_latents(context: Context, *, seed: int, rows: range) -> Float[np.ndarray, "rows latent"]:
+    """The prior's draws for these rows of this seed."""
+    prior = latent_of(context)
+    return latent.draw(prior=prior.prior, size=prior.size, seed=seed, rows=rows)
+
+
+def latent_of(context: Context) -> Latent:
+    """The prior, which a model that generates has."""
+    found = context.manifest.latent
+    if found is None:
+        raise MissingCapability(f"{context.model.id} has no latent prior")
+    return found
+
+
+def draw_labels(
+    context: Context, labels: tuple[int, ...] | None, *, seed: int, n: int
+) -> NDArray[np.int64] | None:
+    """The labels asked for, one or n; drawn evenly by (seed, row) when a model wants them."""
+    names = context.manifest.labels
+    wants = context.spec("generate").input(Role.LABEL) is not None
+    if not wants or names is None:
+        if labels is not None:
+            raise InvalidInput(
+                f"{context.model.id} is not conditional: leave labels out", pointer="/labels"
+            )
+        return None
+    classes = len(names.names)
+    if labels is None:
+        noise = uniform16(seed=seed, rows=range(n), stream=Stream.LABEL, width=4)
+        wide = np.ascontiguousarray(noise).view(np.uint64)[:, 0]
+        return (wide % np.uint64(classes)).astype(np.int64)
+    if len(labels) not in {1, n}:
+        raise InvalidInput(
+            f"{len(labels)} labels for {n} samples: give 1 or {n}", pointer="/labels"
+        )
+    for i, label in enumerate(labels):
+        if not 0 <= label < classes:
+            raise InvalidInput(
+                f"label {label} is not between 0 and {classes - 1}", pointer=f"/labels/{i}"
+            )
+    return np.resize(np.array(labels, dtype=np.int64), n)
+
+
+def _given_latents(context: Context, query: Sample) -> Float[np.ndarray, "n latent"]:
+    assert query.latents is not None
+    size = latent_of(context).size
+    if query.seed is not None:
+        raise InvalidInput("give latents or a seed, not both", pointer="/latents")
+    if query.latents.ndim != 2 or query.latents.shape[1] != size:
+        raise InvalidInput(
+            f"latents of shape {list(query.latents.shape)} must be [n, {size}]", pointer="/latents"
+        )
+    context.check_rows(len(query.latents), "/latents")
+    if query.n not in {1, len(query.latents)}:
+        raise InvalidInput(
+            f"n={query.n}, but there are {len(query.latents)} latents: leave n out", pointer="/n"
+        )
+    return query.latents
+
+
+def _beta(query: Sample) -> float:
+    return 1.0 if query.temperature is None else 1.0 / query.temperature
