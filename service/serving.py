@@ -1,0 +1,109 @@
+"""Run the application under uvicorn, greet the operator, and leave without dropping anyone.
+
+SIGTERM ──► readiness 503 ──grace──► listener closes ──► requests in flight finish ──► exit
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+import sys
+from collections.abc import Coroutine
+from types import FrameType
+
+import uvicorn
+from fastapi import FastAPI
+from rich.console import Console
+from rich.table import Table
+
+from service.engine import Engine
+from service.settings import Settings
+
+
+def serve(app: FastAPI, settings: Settings) -> None:
+    """Serve until a signal ends it."""
+    config = uvicorn.Config(
+        app,
+        host=settings.host,
+        port=settings.port,
+        http="httptools",
+        loop="auto",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=int(settings.drain_timeout_s) or None,
+    )
+    GracefulServer(config, app.state.engine, settings).run()
+
+
+class GracefulServer(uvicorn.Server):
+    """uvicorn's server, which greets when the models are ready and says goodbye in order."""
+
+    def __init__(self, config: uvicorn.Config, engine: Engine, settings: Settings) -> None:
+        super().__init__(config)
+        self._engine = engine
+        self._settings = settings
+        self._background: set[asyncio.Task[None]] = set()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Open the listener, then greet in the background once the models are loaded."""
+        await super().startup(sockets)
+        if not self.should_exit:
+            self._in_background(self._greet())
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """The first SIGTERM begins the drain; Ctrl-C and a second signal do not wait for it."""
+        if sig == signal.SIGTERM and not self._engine.draining:
+            self._engine.leaving = True
+            self._in_background(self._leave(sig, frame))
+            return
+        super().handle_exit(sig, frame)
+
+    async def _leave(self, sig: int, frame: FrameType | None) -> None:
+        await asyncio.sleep(self._settings.drain_grace_s)
+        super().handle_exit(sig, frame)
+
+    async def _greet(self) -> None:
+        await self._engine.loaded()
+        port = self.servers[0].sockets[0].getsockname()[1]
+        greet(self._engine, f"http://{self._settings.host}:{port}")
+
+    def _in_background(self, work: Coroutine[None, None, None]) -> None:
+        task: asyncio.Task[None] = asyncio.get_running_loop().create_task(work)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+
+
+def greet(engine: Engine, url: str) -> None:
+    """Print the models, their device, and a first request to try."""
+    console = Console(file=sys.stderr, highlight=False)
+    console.print(models_table(engine))
+    able = [m for m in engine.registry.models() if "sample" in m.manifest.capabilities]
+    console.print(f"[bold]Listening on {url}[/]  (playground {url}/, API {url}/docs)")
+    if able:
+        name = able[0].manifest.name
+        console.print(
+            "Try:\n"
+            f"  curl -s {url}/v1/models/{name}/sample -H 'Accept: image/png' "
+            '--json \'{"n": 64, "seed": 7}\' -o digits.png',
+            soft_wrap=True,
+        )
+
+
+def models_table(engine: Engine) -> Table:
+    """Every package: state, device, what it can do, or why it cannot."""
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for column in ("model", "state", "family", "device", "can"):
+        table.add_column(column)
+    for entry in engine.registry.entries():
+        model = entry.model
+        table.add_row(
+            f"{entry.name}@{entry.version}",
+            f"[green]{entry.state}[/]" if model else f"[red]{entry.state}[/]",
+            entry.manifest.family if entry.manifest else "",
+            f"{model.device} ({model.runtime})" if model else "",
+            ", ".join(model.manifest.capabilities) if model else (entry.reason or ""),
+        )
+    return table
