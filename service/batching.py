@@ -4,8 +4,9 @@ submit(rows) ──► two queues ──► up to `max_rows` rows ──► one 
 
 Work-conserving: an idle function starts at once with whatever is there, and while it runs the next
 batch gathers by itself. Batches are counted in rows: large submissions are split, small ones
-merged. A batch that fails is run again one submission at a time, so that only the faulty one's
-caller sees the error, and the loop lives on. Every future is resolved on every path.
+merged. A batch that fails is tried again smaller, first each submission apart and then in halves:
+what was only too large succeeds, and what is faulty fails its own caller. The loop lives on, and
+every future is resolved on every path.
 """
 
 from __future__ import annotations
@@ -58,6 +59,13 @@ class _Piece:
     def rows(self) -> int:
         return self.stop - self.start
 
+    def halves(self) -> list[_Piece]:
+        """Two of half the rows, or itself when it has one."""
+        if self.rows == 1:
+            return [self]
+        middle = self.start + self.rows // 2
+        return [_Piece(self.of, self.start, middle), _Piece(self.of, middle, self.stop)]
+
     def inputs(self) -> Arrays:
         return {name: array[self.start : self.stop] for name, array in self.of.inputs.items()}
 
@@ -101,12 +109,12 @@ class MapScheduler:
         """The function's outputs for these rows, in their order.
 
         Raises:
-            Overloaded: the queue is full.
+            Overloaded: the queue is full, or these rows would outlast their deadline.
             DeadlineExceeded: the time was up before these rows came to their turn.
             ComputeFailed: the function failed on these rows.
         """
         rows = len(next(iter(inputs.values())))
-        self._admit(rows)
+        self._admit_or_refuse(rows, call)
         submission = _Submission(inputs, rows, call, asyncio.get_running_loop().create_future())
         self._queues[call.priority].append(submission)
         self.queued_rows += rows
@@ -122,8 +130,8 @@ class MapScheduler:
         finally:
             self._withdraw(submission)
 
-    def estimated_wait_s(self, rows: int) -> float:
-        """How long `rows` more rows would take from now, by the recent rate."""
+    def estimate_s(self, rows: int) -> float:
+        """Seconds until `rows` more rows would be done, by the recent rate."""
         return (self.queued_rows + self.running_rows + rows) * self._seconds_a_row
 
     async def close(self) -> None:
@@ -136,14 +144,24 @@ class MapScheduler:
             _fail(submission, NotReady("this model is being unloaded", retry_after_s=5))
         self._thread.shutdown(wait=True)
 
-    def _admit(self, rows: int) -> None:
+    def _admit_or_refuse(self, rows: int, call: Call) -> None:
         if self._closed:
             raise NotReady("this model is being unloaded", retry_after_s=1)
-        if self.queued_rows + rows > self._max_queue_rows and self.queued_rows > 0:
+        left = call.deadline - time.monotonic()
+        if left <= 0:
+            raise DeadlineExceeded("the deadline passed before the work began")
+        if self.queued_rows and self.queued_rows + rows > self._max_queue_rows:
             raise Overloaded(
                 f"{self.queued_rows} rows already wait for {self.name}, of {self._max_queue_rows} "
                 "at most: try again later",
-                retry_after_s=max(self.estimated_wait_s(0), 0.1),
+                retry_after_s=max(self.estimate_s(0), 0.1),
+            )
+        ahead, needed = self.estimate_s(0), self.estimate_s(rows)
+        if self.queued_rows and needed > left:
+            raise Overloaded(
+                f"{rows} rows would be done in {needed:.1f} s, after the deadline in {left:.1f} s: "
+                "try again later, or allow more time with X-Timeout-Ms",
+                retry_after_s=max(min(ahead, needed - left), 0.1),
             )
 
     def _withdraw(self, submission: _Submission) -> None:
@@ -229,13 +247,14 @@ class MapScheduler:
         return {name: a[:rows] for name, a in outputs.items()}
 
     async def _isolate(self, pieces: list[_Piece], error: Exception) -> None:
-        """Find the faulty submission: run each alone, and fail those that fail alone."""
-        if len(pieces) == 1:
+        """Try again with less: each submission apart, then halves, until a row fails alone."""
+        smaller = pieces if len(pieces) > 1 else pieces[0].halves()
+        if len(smaller) == 1:
             log.error("function_failed", function=self.name, exc_info=error)
             _fail(pieces[0].of, ComputeFailed(f"{self.name} failed on this input"))
             return
-        log.warning("batch_failed_retrying_apart", function=self.name, callers=len(pieces))
-        for piece in pieces:
+        log.warning("batch_failed_trying_smaller", function=self.name, parts=len(smaller))
+        for piece in smaller:
             if not piece.of.future.done():
                 await self._run([piece])
 

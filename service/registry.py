@@ -86,7 +86,7 @@ class Model:
         if loose:
             return (
                 f"On {self.device} with {self.runtime}, rows of {', '.join(loose)} vary in their "
-                "last bits with the batch they are in: a seed repeats a sample closely, not exactly."
+                "last bits with their batch: a seed repeats a sample closely, not exactly."
             )
         kept = (
             "Row i of a seeded answer is the same bytes alone, in any batch and after a restart, "

@@ -119,6 +119,40 @@ async def test_a_failed_batch_fails_its_own_callers_only_and_the_loop_lives(doub
     assert made.alive
 
 
+async def test_a_batch_that_is_too_large_for_memory_is_tried_smaller():
+    sizes = []
+
+    def small_memory(inputs):
+        sizes.append(len(inputs["x"]))
+        if len(inputs["x"]) > 2:
+            raise MemoryError
+        return {"y": inputs["x"] * 2}
+
+    made = scheduler(small_memory, max_rows=8)
+    outputs = await made.submit(rows(*range(8)), call())
+    assert outputs["y"][:, 0].tolist() == [2 * k for k in range(8)]
+    assert sizes == [8, 4, 2, 2, 4, 2, 2]
+    await made.close()
+
+
+async def test_work_that_would_outlast_its_deadline_is_refused_with_the_right_delay(double):
+    made, function = double
+    await made.submit(rows(1), call())
+    made._seconds_a_row = 0.5
+    function.go.clear()
+    running = asyncio.create_task(made.submit(rows(0, 0), call()))
+    await until(lambda: made.running_rows)
+    waiting = asyncio.create_task(made.submit(rows(1, 2), call()))
+    await until(lambda: made.queued_rows)
+    with pytest.raises(
+        Overloaded, match=r"done in 2\.5 s, after the deadline in 1\.0 s"
+    ) as refused:
+        await made.submit(rows(3), call(seconds=1.0))
+    assert refused.value.retry_after_s == pytest.approx(1.5, abs=0.1)
+    function.go.set()
+    await asyncio.gather(running, waiting)
+
+
 async def test_many_cancelled_neighbours_change_nothing_for_the_others(double):
     made, function = double
     function.go.clear()

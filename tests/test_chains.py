@@ -184,6 +184,50 @@ async def test_closing_resolves_every_future():
     assert all(isinstance(r, NotReady) for r in results)
 
 
+async def test_a_step_too_large_for_memory_is_tried_on_fewer_rows():
+    step = Counter()
+
+    def small_memory(inputs):
+        if len(inputs["h"]) > 3:
+            raise MemoryError
+        return step(inputs)
+
+    made, plenty = scheduler(small_memory), scheduler(Counter())
+    asked = job(rows=8, sweeps=5, seed=3)
+    tight, roomy = await made.submit(asked, call()), await plenty.submit(asked, call())
+    assert np.array_equal(tight.state["h"], roomy.state["h"])
+    await made.close()
+    await plenty.close()
+
+
+async def test_batch_rows_yield_to_interactive_ones_without_starving(chains):
+    made, function = chains
+    slow = asyncio.create_task(made.submit(job(rows=3, sweeps=10**6), call(priority="batch")))
+    await until(lambda: made.running_rows == 3)
+    function.sizes.clear()
+    await made.submit(job(rows=1, sweeps=16 * 64), call())
+    swept = len(function.sizes) - function.sizes.count(3)
+    assert swept == 16 * 64
+    assert 0 < function.sizes.count(3) < 0.3 * swept
+    slow.cancel()
+
+
+async def test_a_job_that_would_wait_past_its_deadline_is_refused_with_the_right_delay():
+    function = Counter()
+    made = scheduler(function, slots=2)
+    made._learn(2, 0.01)
+    function.go.clear()
+    running = asyncio.create_task(made.submit(job(rows=2, sweeps=300), call()))
+    await until(lambda: made.running_rows == 2)
+    assert made.estimate_s(job(sweeps=100)) == pytest.approx((3.0, 1.0))
+    with pytest.raises(Overloaded, match=r"done in 4\.0 s") as refused:
+        await made.submit(job(sweeps=100), call(seconds=2.0))
+    assert refused.value.retry_after_s == pytest.approx(2.0, abs=0.1)
+    running.cancel()
+    function.go.set()
+    await made.close()
+
+
 @settings(deadline=None, max_examples=40)
 @given(
     companions=st.lists(
