@@ -1,7 +1,7 @@
 """The `reverie` command.
 
-reverie serve | sample | models list, verify, add        here
-reverie train | export | evaluate                        from the training package, if installed
+reverie serve | sample | models list, verify, add, reload   here
+reverie train | export | evaluate                           from the training package, if installed
 """
 
 from __future__ import annotations
@@ -134,7 +134,7 @@ def list_models(store: Store = _DEFAULT_STORE) -> None:
     from rich.table import Table  # noqa: PLC0415
 
     from service.contract import PackageError, read_manifest  # noqa: PLC0415
-    from service.registry import package_directories  # noqa: PLC0415
+    from service.loading import package_directories  # noqa: PLC0415
 
     table = Table(box=None, header_style="bold", pad_edge=False)
     for column in ("model", "family", "size", "can", "digest"):
@@ -168,7 +168,7 @@ def verify(
 ) -> None:
     """Check digests, graphs against manifests, and a trial run of every function."""
     from service.contract import PackageError  # noqa: PLC0415
-    from service.registry import open_model, package_directories  # noqa: PLC0415
+    from service.loading import open_model, package_directories  # noqa: PLC0415
 
     settings = _settings(models_store=store, device="cpu")
     wanted, failures, checked = set(names or ()), 0, 0
@@ -236,6 +236,25 @@ def add(
     for finding in imported.findings:
         _say(f"  {finding}")
     _say(f"added {imported.manifest.id}: {imported.directory}")
+
+
+@models.command()
+def reload(
+    port: Annotated[int | None, typer.Option(help="Port of the running service. [8000]")] = None,
+) -> None:
+    """Have the running service load what the store holds now; no request fails.
+
+    New and changed packages are verified and warmed before they are swapped in; requests in flight
+    end on the model they began with. The same as sending SIGHUP to the service.
+    """
+    from service.serving import ask_to_reload  # noqa: PLC0415
+
+    settings = _settings(**({} if port is None else {"port": port}))
+    try:
+        pid = ask_to_reload(settings.pid_file)
+    except ProcessLookupError as error:
+        _refuse(f"{error}: is `reverie serve` running on port {settings.port}, in this folder?")
+    _say(f"asked process {pid} to reload; its log and GET /v1/models tell the outcome")
 
 
 def _add_training_commands(asked: str | None) -> None:

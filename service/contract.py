@@ -186,6 +186,9 @@ class Defaults(_Frozen):
 
     burn_in: int | None = Field(None, ge=0, description="Sweeps from a random start.")
     inpaint_steps: int | None = Field(None, ge=0)
+    thinning: int | None = Field(
+        None, ge=1, description="Sweeps after which a chain of the pool is handed out again."
+    )
     truncation: float | None = Field(None, gt=0, le=1)
 
 
@@ -255,14 +258,18 @@ class Manifest(_Frozen):
         decisive = self.model_dump(
             mode="json",
             include={"data", "latent", "labels", "functions", "scores", "defaults"},
+            exclude_none=True,
         )
         canonical = json.dumps(decisive, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
         return "sha256:" + hashlib.sha256(canonical.encode()).hexdigest()
 
     @property
-    def step_function(self) -> str | None:
-        """The name of the step function that samples, if this model samples by a Markov chain."""
-        return "sweep" if "sweep" in self.functions else None
+    def energy_function(self) -> str | None:
+        """The map function from a chain's state to one number, for diagnostics, if there is one."""
+        for name, spec in self.functions.items():
+            if spec.kind == "map" and spec.input(Role.STATE) and spec.output(Role.STATISTIC):
+                return name
+        return None
 
     @property
     def capabilities(self) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ import structlog
 
 from service.errors import NotReady
 from service.metrics import Metrics
+from service.model import Model
 from service.operations.context import Context
 from service.operations.features import classify, encode, reconstruct
 from service.operations.inpainting import inpaint
@@ -34,7 +35,7 @@ from service.queries import (
     Sample,
     Score,
 )
-from service.registry import Model, Registry
+from service.registry import Registry
 from service.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -88,6 +89,11 @@ class Engine:
         assert self._loading is not None, "start() comes first"
         await asyncio.shield(self._loading)
 
+    async def reload(self) -> None:
+        """Serve what the store holds now; requests in flight end on the models they began with."""
+        await self.loaded()
+        await self.registry.reload()
+
     async def stop(self) -> None:
         """Refuse new work, let what is in flight finish, then close the models."""
         self.draining = True
@@ -110,11 +116,13 @@ class Engine:
             raise NotReady("the service is shutting down", retry_after_s=5)
         self._in_flight += 1
         self._idle.clear()
+        model.enter()
         try:
             context = Context(model, call, self.settings, self.metrics)
             operation = _OPERATIONS[type(query)]
             return await operation(context, query)
         finally:
+            model.leave()
             self._in_flight -= 1
             if self._in_flight == 0:
                 self._idle.set()

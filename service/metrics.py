@@ -85,6 +85,12 @@ class Metrics:
             ["model"],
             registry=r,
         )
+        self.chain_pool_rows = Gauge(
+            "reverie_chain_pool_rows",
+            "Warm chains that the model keeps; 0 until their burn-in is over.",
+            ["model"],
+            registry=r,
+        )
         self.score_p_value = Histogram(
             "reverie_score_p_value",
             "Conformal p-values handed out: flat on normal data.",

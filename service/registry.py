@@ -1,6 +1,8 @@
-"""Which models there are: scans the store, verifies, loads, warms; hands out models by name.
+"""Which models there are: scans the store, loads what is new, swaps what has changed.
 
-models_store/ ──scan──► Entry(loading) ──verify, open, check, warm──► Entry(ready) | Entry(failed)
+models_store/ ──scan──► Entry(loading) ──load──► Entry(ready) | Entry(failed)
+reload: new and changed packages are loaded beside the old ones, swapped in when they are warm;
+requests in flight end on the model they began with
 
 A package that fails says why in its entry, and the others serve.
 """
@@ -8,118 +10,21 @@ A package that fails says why in its entry, and the others serve.
 from __future__ import annotations
 
 import asyncio
-import io
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
 import structlog
-from jaxtyping import Float
 
-from service.batching import MapScheduler
-from service.chains import ChainScheduler
-from service.contract import (
-    FunctionSpec,
-    Manifest,
-    PackageError,
-    Role,
-    TensorSpec,
-    read_manifest,
-    read_package,
-    read_verified,
-)
+from service.contract import Manifest, PackageError, read_manifest
 from service.errors import NotReady, UnknownModel
-from service.invariance import Padding, measure_padding
+from service.loading import open_model, package_directories
 from service.metrics import Metrics
-from service.sessions import Arrays, Session, TensorType
-from service.sessions.onnx import OnnxSession, choose_device
+from service.model import Model
 from service.settings import Settings
 
 log = structlog.get_logger(__name__)
-
-Calibrations = dict[str, Float[np.ndarray, " held_out"]]
-
-
-@dataclass(frozen=True)
-class LoadedFunction:
-    """A function that has been checked against its graph, and the batch sizes it is run at."""
-
-    spec: FunctionSpec
-    session: Session
-    padding: Padding
-
-    @property
-    def seeded(self) -> bool:
-        """Whether seeded answers go through it: it is fed draws, states or features, not only x."""
-        return any(t.role not in {Role.DATA, Role.MASK} for t in self.spec.inputs)
-
-    def run(self, inputs: Arrays) -> Arrays:
-        """All outputs that the manifest names."""
-        return self.session.run(tuple(t.name for t in self.spec.outputs), inputs)
-
-
-@dataclass(eq=False)
-class Model:
-    """A package in memory: its manifest, functions, schedulers and calibration scores."""
-
-    manifest: Manifest
-    directory: Path
-    device: str
-    runtime: str
-    functions: dict[str, LoadedFunction]
-    calibrations: Calibrations
-    maps: dict[str, MapScheduler] = field(default_factory=dict)
-    chains: dict[str, ChainScheduler] = field(default_factory=dict)
-
-    @property
-    def id(self) -> str:
-        """`name@version`."""
-        return self.manifest.id
-
-    @property
-    def seed_promise(self) -> str:
-        """What is promised of seeds on this device, in a sentence."""
-        loose = [n for n, f in self.functions.items() if f.seeded and not f.padding.holds]
-        if loose:
-            return (
-                f"On {self.device} with {self.runtime}, rows of {', '.join(loose)} vary in their "
-                "last bits with their batch: a seed repeats a sample closely, not exactly."
-            )
-        kept = (
-            "Row i of a seeded answer is the same bytes alone, in any batch and after a restart, "
-            f"on {self.device} with {self.runtime}"
-        )
-        chain = self.functions.get("sweep")
-        if chain is not None and chain.spec.exact:
-            return kept + "; its Markov chains are integer arithmetic, the same on every device."
-        return kept + ": batch sizes were compared when the model was loaded."
-
-    @property
-    def schedulers(self) -> tuple[MapScheduler | ChainScheduler, ...]:
-        """The queues and slots of all its functions."""
-        return (*self.maps.values(), *self.chains.values())
-
-    @property
-    def queued_rows(self) -> int:
-        """Rows that wait, over all functions."""
-        return sum(s.queued_rows for s in self.schedulers)
-
-    @property
-    def running_rows(self) -> int:
-        """Rows inside calls and slots."""
-        return sum(s.running_rows for s in self.schedulers)
-
-    @property
-    def alive(self) -> bool:
-        """False once one of its loops has died."""
-        return all(s.alive for s in self.schedulers)
-
-    async def close(self) -> None:
-        """Stop every scheduler."""
-        await asyncio.gather(*(s.close() for s in self.schedulers))
 
 
 @dataclass(eq=False)
@@ -142,6 +47,8 @@ class Registry:
         self._settings = settings
         self._metrics = metrics
         self._entries: list[Entry] = []
+        self._reloading = asyncio.Lock()
+        self._retiring: set[asyncio.Task[None]] = set()
         self.ready = False
 
     def entries(self) -> tuple[Entry, ...]:
@@ -184,11 +91,7 @@ class Registry:
 
     def scan(self, *, only: str | None = None) -> None:
         """List the packages in the store, or those of one name; none is opened yet."""
-        self._entries = [
-            Entry(name=directory.parent.name, version=int(directory.name), directory=directory)
-            for directory in package_directories(self._settings.models_store)
-            if only in {None, directory.parent.name}
-        ]
+        self._entries = self._scanned(only)
         if not self._entries:
             log.warning("no_models", remedy="train one, or `reverie models add FILE.onnx`")
 
@@ -199,16 +102,77 @@ class Registry:
                 await self._load(entry, thread)
         self.ready = True
 
+    async def reload(self) -> None:
+        """Make the models those of the store as it is now, without failing a request.
+
+        Unchanged packages stay as they are. A changed one that fails leaves the old one serving.
+        """
+        async with self._reloading:
+            old = {(e.name, e.version): e for e in self._entries}
+            following: list[Entry] = []
+            with ThreadPoolExecutor(1, thread_name_prefix="loading") as thread:
+                for entry in self._scanned(None):
+                    known = old.get((entry.name, entry.version))
+                    following.append(await self._refreshed(entry, known, thread))
+            kept = {id(entry.model) for entry in following}
+            retired = [e for e in self._entries if e.model and id(e.model) not in kept]
+            self._entries = following
+        for entry in retired:
+            self._forget(entry)
+        log.info("reloaded", models=len(following), retired=len(retired))
+
     async def close(self) -> None:
         """Stop every model."""
         await asyncio.gather(*(model.close() for model in self.models()))
+        await asyncio.gather(*self._retiring, return_exceptions=True)
+
+    def _scanned(self, only: str | None) -> list[Entry]:
+        return [
+            Entry(name=directory.parent.name, version=int(directory.name), directory=directory)
+            for directory in package_directories(self._settings.models_store)
+            if only in {None, directory.parent.name}
+        ]
+
+    async def _refreshed(
+        self, entry: Entry, known: Entry | None, thread: ThreadPoolExecutor
+    ) -> Entry:
+        """The entry to serve from now on: the known one, unless the package has changed."""
+        if known is None or known.model is None:
+            await self._load(entry, thread)
+            return entry
+        try:
+            manifest = await asyncio.get_running_loop().run_in_executor(
+                thread, read_manifest, entry.directory
+            )
+        except PackageError as error:
+            log.error("reload_kept_old_model", model=known.model.id, reason=str(error))
+            return known
+        if manifest == known.manifest:
+            return known
+        await self._load(entry, thread)
+        if entry.model is None:
+            log.error("reload_kept_old_model", model=known.model.id, reason=entry.reason)
+            return known
+        return entry
+
+    def _forget(self, entry: Entry) -> None:
+        """Let a model that is no longer listed end its requests, then close it."""
+        assert entry.model is not None
+        task = asyncio.create_task(entry.model.retire(self._settings.drain_timeout_s))
+        self._retiring.add(task)
+        task.add_done_callback(self._retiring.discard)
+        still = any(e.name == entry.name and e.model for e in self._entries)
+        self._metrics.model_ready.labels(model=entry.name).set(float(still))
+        self._metrics.model_info.remove(*_info(entry.model).values())
 
     async def _load(self, entry: Entry, thread: ThreadPoolExecutor) -> None:
         loop = asyncio.get_running_loop()
         try:
             entry.manifest = await loop.run_in_executor(thread, read_manifest, entry.directory)
-            model = await loop.run_in_executor(thread, open_model, entry.directory, self._settings)
-            self._start(model)
+            package = await loop.run_in_executor(
+                thread, open_model, entry.directory, self._settings
+            )
+            model = Model(package, self._settings, self._metrics)
         except PackageError as error:
             entry.state, entry.reason = "failed", str(error)
             log.error("model_failed", model=f"{entry.name}@{entry.version}", reason=str(error))
@@ -221,54 +185,23 @@ class Registry:
         self._describe(entry)
 
     def _describe(self, entry: Entry) -> None:
-        self._metrics.model_ready.labels(model=entry.name).set(float(entry.model is not None))
+        still = entry.model or any(e.name == entry.name and e.model for e in self._entries)
+        self._metrics.model_ready.labels(model=entry.name).set(float(bool(still)))
         if entry.model is not None:
-            self._metrics.model_info.labels(
-                model=entry.name,
-                version=str(entry.version),
-                digest=entry.model.manifest.digest,
-                family=entry.model.manifest.family,
-                runtime=entry.model.runtime,
-                device=entry.model.device,
-            ).set(1)
+            self._metrics.model_info.labels(**_info(entry.model)).set(1)
+            self._watch(entry.name)
 
-    def _start(self, model: Model) -> None:
-        """Give every function its scheduler: a queue for maps, slots for steps."""
-        name = model.manifest.name
-        for function_name, function in model.functions.items():
-            if function.spec.kind == "map":
-                model.maps[function_name] = MapScheduler(
-                    f"{name}.{function_name}",
-                    function.run,
-                    padding=function.padding,
-                    max_rows=function.padding.largest or self._settings.batch_rows,
-                    max_queue_rows=self._settings.queue_rows,
-                    on_batch=self._metrics.batch_rows.labels(
-                        model=name, function=function_name
-                    ).observe,
-                )
-            else:
-                model.chains[function_name] = ChainScheduler(
-                    f"{name}.{function_name}",
-                    function.run,
-                    function.spec,
-                    padding=function.padding,
-                    slots=function.padding.largest or self._settings.chain_slots,
-                    max_queue_rows=self._settings.queue_rows,
-                    on_tick=self._count_sweeps(name, function_name),
-                )
-        self._metrics.queue_rows.labels(model=name).set_function(lambda: model.queued_rows)
-        self._metrics.inflight_rows.labels(model=name).set_function(lambda: model.running_rows)
+    def _watch(self, name: str) -> None:
+        """Gauges of rows, summed over the versions of a name."""
 
-    def _count_sweeps(self, name: str, function: str) -> Callable[[int, int], None]:
-        sweeps = self._metrics.gibbs_sweeps.labels(model=name)
-        batch = self._metrics.batch_rows.labels(model=name, function=function)
+        def queued() -> float:
+            return sum(m.queued_rows for m in self.models() if m.manifest.name == name)
 
-        def count(rows: int, ticks: int) -> None:
-            sweeps.inc(rows * ticks)
-            batch.observe(rows)
+        def running() -> float:
+            return sum(m.running_rows for m in self.models() if m.manifest.name == name)
 
-        return count
+        self._metrics.queue_rows.labels(model=name).set_function(queued)
+        self._metrics.inflight_rows.labels(model=name).set_function(running)
 
     def _known(self, name: str) -> str:
         versions = [str(e.version) for e in self._entries if e.name == name]
@@ -278,96 +211,13 @@ class Registry:
         return f"this service has {', '.join(names)}" if names else "this service has no models"
 
 
-def package_directories(store: Path) -> list[Path]:
-    """<name>/<version>/ folders under `store` that hold a manifest, by name and version."""
-    found = [
-        manifest.parent
-        for manifest in store.glob("*/*/manifest.json")
-        if manifest.parent.name.isdecimal() and not manifest.parent.parent.name.startswith(".")
-    ]
-    return sorted(found, key=lambda d: (d.parent.name, int(d.name)))
-
-
-def open_model(directory: Path, settings: Settings) -> Model:
-    """Verify a package, open its graphs, check them against the manifest, and warm them.
-
-    Raises:
-        PackageError: with the reason, for a person to read.
-    """
-    manifest = read_package(directory)
-    device = choose_device(settings.device)
-    sessions: dict[str, Session] = {}
-    functions: dict[str, LoadedFunction] = {}
-    for name, spec in manifest.functions.items():
-        if spec.sha256 not in sessions:
-            content = read_verified(directory, spec.file, spec.sha256)
-            sessions[spec.sha256] = OnnxSession(
-                content, device=device, threads=settings.threads_per_model
-            )
-        session = sessions[spec.sha256]
-        check_signature(name, spec, session)
-        outputs = tuple(t.name for t in spec.outputs)
-        padding = measure_padding(
-            lambda inputs, s=session, o=outputs: s.run(o, inputs),  # type: ignore[misc]
-            spec,
-            max_rows=settings.batch_rows,
-        )
-        functions[name] = LoadedFunction(spec=spec, session=session, padding=padding)
-    first = next(iter(sessions.values()))
-    return Model(
-        manifest=manifest,
-        directory=directory,
-        device=first.device,
-        runtime=first.runtime,
-        functions=functions,
-        calibrations=_read_calibrations(directory, manifest),
-    )
-
-
-def check_signature(name: str, spec: FunctionSpec, session: Session) -> None:
-    """Refuse a graph whose inputs or outputs are not those of the manifest.
-
-    Raises:
-        PackageError: names the function, the tensor and the difference.
-    """
-    inputs, outputs = session.signature()
-    undeclared = inputs.keys() - {t.name for t in spec.inputs}
-    if undeclared:
-        raise PackageError(f"{name}: the graph also wants {', '.join(sorted(undeclared))}")
-    for tensors, found in ((spec.inputs, inputs), (spec.outputs, outputs)):
-        for tensor in tensors:
-            if tensor.name not in found:
-                raise PackageError(f"{name}: the graph has no {tensor.name!r}")
-            _check_tensor(name, tensor, found[tensor.name])
-
-
-def _check_tensor(function: str, tensor: TensorSpec, found: TensorType) -> None:
-    dtype, shape = found
-    where = f"{function}: {tensor.name!r}"
-    if dtype != tensor.dtype:
-        raise PackageError(f"{where} is {dtype} in the graph, {tensor.dtype} in the manifest")
-    if len(shape) != len(tensor.shape):
-        raise PackageError(f"{where} has {len(shape)} axes in the graph, not {len(tensor.shape)}")
-    if isinstance(shape[0], int):
-        raise PackageError(f"{where} has a fixed batch of {shape[0]}: export a dynamic first axis")
-    for declared, size in zip(tensor.shape[1:], shape[1:], strict=True):
-        if isinstance(size, int) and size != declared:
-            raise PackageError(f"{where} is {list(shape)} in the graph, not {list(tensor.shape)}")
-
-
-def _read_calibrations(directory: Path, manifest: Manifest) -> Calibrations:
-    found: Calibrations = {}
-    for score in manifest.scores:
-        if score.calibration is None:
-            continue
-        entry = score.calibration
-        content = read_verified(directory, entry.file, entry.sha256)
-        try:
-            scores = np.load(io.BytesIO(content), allow_pickle=False)
-        except ValueError as error:
-            raise PackageError(f"{entry.file} is not a plain .npy array") from error
-        rising = scores.ndim == 1 and len(scores) == entry.n and bool((np.diff(scores) >= 0).all())
-        if not rising:
-            raise PackageError(f"{entry.file} must hold {entry.n} scores in rising order")
-        found[score.method] = scores
-    return found
+def _info(model: Model) -> dict[str, str]:
+    """The labels of `model_info`, in their order."""
+    return {
+        "model": model.manifest.name,
+        "version": str(model.manifest.version),
+        "digest": model.manifest.digest,
+        "family": model.manifest.family,
+        "runtime": model.runtime,
+        "device": model.device,
+    }

@@ -1,17 +1,22 @@
 """Run the application under uvicorn, greet the operator, and leave without dropping anyone.
 
 SIGTERM ──► readiness 503 ──grace──► listener closes ──► requests in flight finish ──► exit
+SIGHUP  ──► load what the store holds now ──► swap
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import socket
 import sys
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from types import FrameType
 
+import structlog
 import uvicorn
 from fastapi import FastAPI
 from rich.console import Console
@@ -19,6 +24,8 @@ from rich.table import Table
 
 from service.engine import Engine
 from service.settings import Settings
+
+log = structlog.get_logger(__name__)
 
 
 def serve(app: FastAPI, settings: Settings) -> None:
@@ -35,7 +42,37 @@ def serve(app: FastAPI, settings: Settings) -> None:
         server_header=False,
         timeout_graceful_shutdown=int(settings.drain_timeout_s) or None,
     )
-    GracefulServer(config, app.state.engine, settings).run()
+    with process_id(settings.pid_file):
+        GracefulServer(config, app.state.engine, settings).run()
+
+
+@contextmanager
+def process_id(file: Path) -> Iterator[None]:
+    """Leave the process id in `file` while the service runs; where that cannot be, say so."""
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(f"{os.getpid()}\n")
+    except OSError as error:
+        log.warning("no_pid_file", reason=error.strerror, remedy="reload with SIGHUP")
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            file.unlink()
+
+
+def ask_to_reload(file: Path) -> int:
+    """Send SIGHUP to the service that left its process id in `file`; the id.
+
+    Raises:
+        ProcessLookupError: no service runs there.
+    """
+    try:
+        pid = int(file.read_text())
+    except (OSError, ValueError):
+        raise ProcessLookupError("no running service has left its process id") from None
+    os.kill(pid, signal.SIGHUP)
+    return pid
 
 
 class GracefulServer(uvicorn.Server):
@@ -52,6 +89,10 @@ class GracefulServer(uvicorn.Server):
         await super().startup(sockets)
         if not self.should_exit:
             self._in_background(self._greet())
+            loop = asyncio.get_running_loop()
+            loop.add_signal_handler(
+                signal.SIGHUP, lambda: self._in_background(self._engine.reload())
+            )
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """The first SIGTERM begins the drain; Ctrl-C and a second signal do not wait for it."""

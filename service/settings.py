@@ -22,6 +22,9 @@ class Settings(BaseSettings):
     models_store: Path = Field(
         Path("models_store"), description="Folder of model packages, <name>/<version>/."
     )
+    data_dir: Path = Field(
+        Path(".reverie"), description="Folder for what the service itself writes."
+    )
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: int = Field(8000, ge=0, le=65535, description="TCP port to listen on.")
     device: str = Field(
@@ -46,6 +49,9 @@ class Settings(BaseSettings):
         32, ge=1, le=4096, description="Most rows in one call of a map function."
     )
     chain_slots: int = Field(256, ge=1, le=65536, description="Chains that run side by side.")
+    pool_rows: int = Field(
+        64, ge=0, le=65536, description="Warm chains that idle time keeps for each energy model."
+    )
     queue_rows: int = Field(
         8192, ge=1, description="Most rows waiting for one model; beyond: 429 with Retry-After."
     )
@@ -64,3 +70,8 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Least severe level that is logged."
     )
+
+    @property
+    def pid_file(self) -> Path:
+        """Where a running service leaves its process id, for `reverie models reload`."""
+        return self.data_dir / f"serve-{self.port}.pid"

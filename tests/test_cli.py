@@ -1,5 +1,6 @@
 """The command line: what it prints, and how it refuses."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import httpx
 import pytest
 from PIL import Image
 
+from tests.packages import write_tiny_gan
 from tests.test_imports import generator
 
 REVERIE = [sys.executable, "-m", "service.cli"]
@@ -86,12 +88,14 @@ def test_mistakes_are_one_line_and_status_two(tiny_store, tmp_path, arguments, c
 
 
 @pytest.fixture
-def server(tiny_store, tmp_path):
+def server(store, tmp_path):
     """`reverie serve` on a free port, and its address."""
     log = tmp_path / "serve.log"
     with log.open("w") as file:
         process = subprocess.Popen(
-            [*REVERIE, "serve", "--port", "0", "--store", str(tiny_store)], stderr=file
+            [*REVERIE, "serve", "--port", "0", "--store", str(store)],
+            stderr=file,
+            env=os.environ | {"REVERIE_DATA_DIR": str(tmp_path / "data")},
         )
     try:
         yield process, _address(log)
@@ -126,3 +130,26 @@ def test_a_polite_stop_turns_readiness_red_and_drops_nothing(server):
         late = client.post("/v1/models/tiny-rbm/sample", json={"n": 1, "seed": 1})
         assert late.status_code == 200
     assert process.wait(timeout=30) in {0, -signal.SIGTERM}
+
+
+def test_reload_serves_a_new_package_while_requests_go_on(server, store, tmp_path):
+    _, url = server
+    write_tiny_gan(store, name="newcomer")
+    asked = reverie(
+        "models",
+        "reload",
+        "--port",
+        0,
+        env=os.environ | {"REVERIE_DATA_DIR": str(tmp_path / "data")},
+    )
+    assert "asked process" in asked.stdout
+    with httpx.Client(base_url=url, timeout=30) as client:
+        while client.post("/v1/models/newcomer/sample", json={}).status_code != 200:
+            known = client.post("/v1/models/tiny-gan/sample", json={"seed": 1})
+            assert known.status_code == 200
+
+
+def test_reload_without_a_service_says_so(tmp_path):
+    done = reverie("models", "reload", check=False, env={"REVERIE_DATA_DIR": str(tmp_path)})
+    assert done.returncode == 2
+    assert "is `reverie serve` running on port 8000" in done.stderr

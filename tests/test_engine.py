@@ -50,7 +50,10 @@ async def test_samples_are_images_in_data_space(engine, model):
     assert result.samples.shape == (5, 1, 4, 4)
     assert result.samples.dtype == np.float32
     assert 0 <= result.samples.min() <= result.samples.max() <= 1
-    assert 0 <= result.seed < 2**53
+    if result.diagnostics is None or result.diagnostics.chain_age_sweeps is None:
+        assert 0 <= result.seed < 2**53
+    else:
+        assert result.seed is None
 
 
 @pytest.mark.parametrize("model", BOTH)
@@ -126,6 +129,17 @@ async def test_chains_report_how_well_they_mixed(engine):
     assert result.diagnostics.ess > 100
     short = await ask(engine, "tiny-rbm", Sample(n=2, seed=1, burn_in=3))
     assert short.diagnostics.split_rhat is None
+
+
+async def test_the_pool_hands_out_particles_that_have_rested(engine):
+    first = await ask(engine, "tiny-rbm", Sample(n=64, start="pool"))
+    assert first.seed is None
+    assert first.diagnostics.chain_age_sweeps >= 100
+    second = await ask(engine, "tiny-rbm", Sample(n=64, start="pool"))
+    thinning = engine.registry.get("tiny-rbm").pool.thinning
+    rested = second.diagnostics.chain_age_sweeps - first.diagnostics.chain_age_sweeps
+    assert rested >= thinning
+    assert first.samples.tobytes() != second.samples.tobytes()
 
 
 @pytest.mark.parametrize("model", BOTH)
@@ -205,7 +219,9 @@ async def test_reconstruction_decodes_what_was_encoded(engine):
         ("tiny-gan", Sample(latents=np.zeros((2, 4), np.float32), seed=1), "not both"),
         ("tiny-rbm", Sample(truncation=0.5), "leave truncation out"),
         ("tiny-rbm", Sample(burn_in=10**6), "burn_in=1000000 is not between 0 and 10000"),
-        ("tiny-rbm", Sample(start="pool"), "keeps no pool"),
+        ("tiny-gan", Sample(start="pool"), "keeps no pool"),
+        ("tiny-rbm", Sample(start="pool", seed=1), "leave seed out, or use start=fresh"),
+        ("tiny-rbm", Sample(start="pool", n=65), "n=65 exceeds the 64 chains of the pool"),
         ("tiny-gan", Interpolate(points=(SeedPoint(1),)), "at least 2 points"),
         ("tiny-gan", Interpolate(points=(SeedPoint(1), SeedPoint(2)), frames=999), "999 frames"),
         ("tiny-gan", Interpolate(points=(SeedPoint(1),) * 3, grid=(2, 2)), "needs 4 points"),

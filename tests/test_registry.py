@@ -1,12 +1,15 @@
 """A bad package fails with its reason, and the rest serve."""
 
+import asyncio
 import json
+import shutil
 
 import pytest
 
 from service.contract import Role, sha256_of
 from service.engine import open_engine
 from service.errors import NotReady, UnknownModel
+from service.queries import Call, Sample
 from service.settings import Settings
 from tests.packages import graph, tensor, write_tiny_gan, write_tiny_rbm
 
@@ -147,4 +150,44 @@ async def test_the_seed_promise_is_what_was_measured(store):
     engine = await engine_of(store)
     assert "on every device" in engine.registry.get("tiny-rbm").seed_promise
     assert "same bytes" in engine.registry.get("tiny-gan").seed_promise
+    await engine.stop()
+
+
+async def test_a_reload_swaps_models_and_ends_old_work_on_the_old_ones(store):
+    engine = await engine_of(store)
+    old = engine.registry.get("tiny-rbm")
+    running = asyncio.create_task(
+        engine.run(old, Sample(n=2, seed=1, burn_in=3000), Call.lasting(30))
+    )
+    while not old.running_rows:
+        await asyncio.sleep(0)
+    write_tiny_rbm(store, version=2)
+    shutil.rmtree(store / "tiny-rbm" / "1")
+    unchanged = engine.registry.get("tiny-gan")
+    await engine.reload()
+    assert engine.registry.get("tiny-rbm").id == "tiny-rbm@2"
+    assert engine.registry.get("tiny-gan") is unchanged
+    assert (await running).samples.shape == (2, 1, 4, 4)
+    await engine.stop()
+
+
+async def test_a_changed_package_that_is_bad_leaves_the_old_one_serving(store):
+    engine = await engine_of(store)
+    old = engine.registry.get("tiny-gan")
+    replace_generator(store / "tiny-gan" / "1", b"not a graph")
+    await engine.reload()
+    assert engine.registry.get("tiny-gan") is old
+    answer = await engine.run(old, Sample(n=1, seed=1), Call.lasting(30))
+    assert answer.samples.shape == (1, 1, 4, 4)
+    await engine.stop()
+
+
+async def test_a_failed_package_that_is_mended_is_served_after_a_reload(store):
+    mended = (store / "tiny-gan" / "1" / "score.onnx").read_bytes()
+    (store / "tiny-gan" / "1" / "score.onnx").write_bytes(b"damaged")
+    engine = await engine_of(store)
+    assert state(engine, "tiny-gan")[0] == "failed"
+    (store / "tiny-gan" / "1" / "score.onnx").write_bytes(mended)
+    await engine.reload()
+    assert state(engine, "tiny-gan") == ("ready", None)
     await engine.stop()

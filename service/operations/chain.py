@@ -16,7 +16,8 @@ from service.chains import ChainJob, ChainOutcome
 from service.contract import FunctionSpec, Role
 from service.domain.gibbs import effective_sample_size, split_rhat
 from service.domain.randomness import Stream
-from service.operations.context import ByRole, Context, draw_noise, feed
+from service.feeding import ByRole, draw_noise, feed_parameters, feed_states, started
+from service.operations.context import Context
 from service.queries import Diagnostics
 from service.sessions import Arrays
 
@@ -52,7 +53,7 @@ async def run_chains(context: Context, chains: Chains) -> ChainOutcome:
     state = await _start(context, step, chains)
     job = ChainJob(
         state=state,
-        parameters=_parameters(step, chains.fixed),
+        parameters=feed_parameters(step, chains.fixed),
         sweeps=chains.sweeps,
         seed=chains.seed,
         rows=tuple(chains.rows),
@@ -78,7 +79,7 @@ async def read_out(
 
 async def diagnose(context: Context, chains: Chains, outcome: ChainOutcome) -> Diagnostics:
     """Split R-hat and effective sample size of the free energy over the traced sweeps."""
-    name = energy_function(context)
+    name = context.manifest.energy_function
     traces = len(chains.trace_at)
     if name is None or not traces:
         return Diagnostics(sweeps=chains.sweeps)
@@ -94,23 +95,7 @@ async def diagnose(context: Context, chains: Chains, outcome: ChainOutcome) -> D
     rhat, ess = split_rhat(energies), effective_sample_size(energies)
     context.metrics.chain_split_rhat.labels(model=context.manifest.name).set(rhat)
     context.metrics.chain_ess.labels(model=context.manifest.name).set(ess)
-    return Diagnostics(sweeps=chains.sweeps, split_rhat=_known(rhat), ess=_known(ess))
-
-
-def energy_function(context: Context) -> str | None:
-    """The map function from a chain's state to one number, if the model has one."""
-    for name, spec in context.manifest.functions.items():
-        if spec.kind == "map" and spec.input(Role.STATE) and spec.output(Role.STATISTIC):
-            return name
-    return None
-
-
-def feed_states(spec: FunctionSpec, state: Arrays, others: ByRole) -> Arrays:
-    """Inputs of a function of states: states by name, everything else by role."""
-    states = {t.name: state[t.name] for t in spec.inputs if t.role is Role.STATE}
-    rest = {t.name: t for t in spec.inputs if t.role is not Role.STATE}
-    fitted = feed(spec.model_copy(update={"inputs": tuple(rest.values())}), others)
-    return states | fitted
+    return Diagnostics(sweeps=chains.sweeps, split_rhat=known(rhat), ess=known(ess))
 
 
 async def _start(context: Context, step: FunctionSpec, chains: Chains) -> Arrays:
@@ -120,15 +105,9 @@ async def _start(context: Context, step: FunctionSpec, chains: Chains) -> Arrays
     start = context.spec(name)
     noise = draw_noise(start, seed=chains.seed, rows=chains.rows, stream=Stream.START)
     outputs = await context.map(name, chains.fixed | {Role.NOISE: noise})
-    made = [t.name for t in start.outputs if t.role is Role.STATE]
-    wanted = [old.name for old, _ in step.state_pairs]
-    return {to: outputs[source] for to, source in zip(wanted, made, strict=True)}
+    return started(step, start, outputs)
 
 
-def _parameters(step: FunctionSpec, fixed: ByRole) -> Arrays:
-    others = tuple(t for t in step.inputs if t.role not in {Role.STATE, Role.NOISE})
-    return feed(step.model_copy(update={"inputs": others}), fixed)
-
-
-def _known(value: float) -> float | None:
+def known(value: float) -> float | None:
+    """None for what is not a number, as JSON has it."""
     return None if np.isnan(value) else value

@@ -1,25 +1,21 @@
-"""What every operation needs: the model, the call, the limits, and feeding functions by role."""
+"""What every operation needs: the model, the call, the limits, and calls of functions by role."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
 from numpy.typing import NDArray
 
-from service.contract import FunctionSpec, ImageData, Manifest, Role, TensorSpec
-from service.domain.randomness import Stream, standard_normal, uniform16
+from service.contract import FunctionSpec, ImageData, Manifest, Role
 from service.errors import InvalidInput, MissingCapability
+from service.feeding import ByRole, feed
 from service.metrics import Metrics
+from service.model import Model
 from service.queries import Call, Images
-from service.registry import Model
-from service.sessions import NUMPY_DTYPES, Arrays
+from service.sessions import Arrays
 from service.settings import Settings
-
-ByRole = dict[Role, NDArray[Any]]
 
 
 @dataclass(frozen=True)
@@ -112,27 +108,5 @@ class Context:
         images = x.reshape(-1, *self.image.shape)
         if (low, high) != (0.0, 1.0):
             images = (images - np.float32(low)) / np.float32(high - low)
-        return np.clip(images, 0.0, 1.0, dtype=np.float32)
-
-
-def feed(spec: FunctionSpec, by_role: ByRole) -> Arrays:
-    """A function's inputs by name, each in the dtype and shape that its contract says."""
-    return {t.name: _fit(t, by_role[t.role]) for t in spec.inputs}
-
-
-def _fit(tensor: TensorSpec, array: NDArray[Any]) -> NDArray[Any]:
-    shaped = array.reshape(len(array), *tensor.row_shape)
-    return np.ascontiguousarray(shaped, dtype=NUMPY_DTYPES[tensor.dtype])
-
-
-def draw_noise(
-    spec: FunctionSpec, *, seed: int, rows: Sequence[int], stream: Stream
-) -> Float[np.ndarray, "rows width"] | NDArray[np.uint16]:
-    """What a function's noise input wants: uniform 16-bit integers, or standard normals."""
-    tensor = spec.input(Role.NOISE)
-    if tensor is None:
-        return np.zeros((len(rows), 0), np.uint16)
-    width = int(np.prod(tensor.row_shape))
-    if tensor.dtype == "uint16":
-        return uniform16(seed=seed, rows=rows, stream=stream, width=width)
-    return standard_normal(seed=seed, rows=rows, stream=stream, width=width)
+        clipped: Images = np.clip(images, 0.0, 1.0, dtype=np.float32)
+        return clipped

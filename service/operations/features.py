@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from service.contract import Role
-from service.operations.context import ByRole, Context
+from service.feeding import ByRole
+from service.operations.context import Context
 from service.queries import (
     Classified,
     Classify,

@@ -12,8 +12,9 @@ from jaxtyping import Float
 from service.contract import Role
 from service.domain.randomness import draw_seed
 from service.errors import InvalidInput
+from service.feeding import ByRole
 from service.operations.chain import Chains, read_out, run_chains
-from service.operations.context import ByRole, Context
+from service.operations.context import Context
 from service.queries import Inpaint, Inpainted
 
 _FILLINGS = 2**32  # row keys: image · 2³² + filling, so that neither count matters to the other

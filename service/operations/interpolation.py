@@ -8,14 +8,19 @@ mean-field probabilities of an image; in between lie probabilities.
 
 from __future__ import annotations
 
+import asyncio
+from typing import Any
+
 import numpy as np
 from jaxtyping import Float
+from numpy.typing import NDArray
 
 from service.contract import Role
 from service.domain import latent
 from service.errors import InvalidInput, MissingCapability
+from service.feeding import ByRole
 from service.operations.chain import run_chains
-from service.operations.context import ByRole, Context
+from service.operations.context import Context
 from service.operations.sampling import draw_labels, draw_latents, free_chains, latent_of
 from service.queries import ImagePoint, Interpolate, Interpolated, LatentPoint, Point, SeedPoint
 
@@ -26,7 +31,9 @@ async def interpolate(context: Context, query: Interpolate) -> Interpolated:
     """The frames, ends included, and the latents they were made from."""
     context.require("interpolate")
     _check(context, query)
-    points = np.stack([await _latent(context, p, i) for i, p in enumerate(query.points)])
+    points = np.stack(
+        await asyncio.gather(*(_latent(context, p, i) for i, p in enumerate(query.points)))
+    )
     gaussian = context.manifest.latent is not None and context.manifest.latent.prior == "normal"
     method = query.method or ("slerp" if gaussian else "lerp")
     if query.grid is None:
@@ -70,17 +77,18 @@ async def _latent(context: Context, point: Point, index: int) -> Float[np.ndarra
                 pointer=f"{pointer}/image",
             )
         x = context.to_network(point.image[None])
-        return (await context.map_role("encode", {Role.DATA: x}, Role.HIDDEN))[0].reshape(-1)
+        features = await context.map_role("encode", {Role.DATA: x}, Role.HIDDEN)
+        return flat(features[0])
     return _given(context, point, f"{pointer}/latent")
 
 
 async def _latent_of_seed(context: Context, point: SeedPoint) -> Float[np.ndarray, " latent"]:
     rows = range(point.row, point.row + 1)
     if "generate" in context.manifest.functions:
-        return draw_latents(context, seed=point.seed, rows=rows)[0]
+        return flat(draw_latents(context, seed=point.seed, rows=rows))
     outcome = await run_chains(context, free_chains(context, seed=point.seed, rows=rows))
     (state,) = outcome.state.values()
-    return state[0].astype(np.float32).reshape(-1)
+    return flat(state[0])
 
 
 def _given(context: Context, point: LatentPoint, pointer: str) -> Float[np.ndarray, " latent"]:
@@ -90,7 +98,13 @@ def _given(context: Context, point: LatentPoint, pointer: str) -> Float[np.ndarr
             f"a latent of shape {list(point.latent.shape)} must have {size} numbers",
             pointer=pointer,
         )
-    return point.latent.astype(np.float32)
+    return flat(point.latent)
+
+
+def flat(array: NDArray[Any]) -> Float[np.ndarray, " latent"]:
+    """Its numbers as one float32 row."""
+    row: Float[np.ndarray, " latent"] = array.astype(np.float32).reshape(-1)
+    return row
 
 
 def _latent_size(context: Context) -> int:

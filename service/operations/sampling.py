@@ -2,6 +2,7 @@
 
 GAN:     (seed, row) ──► z ──ψ·z──► generate ──► x
 energy:  (seed, row) ──► start ──burn-in sweeps at β = 1/T──► readout ──► x
+         or rested chains of the pool ──► readout ──► x
 """
 
 from __future__ import annotations
@@ -14,9 +15,11 @@ from service.contract import Latent, Role
 from service.domain import latent
 from service.domain.randomness import Stream, draw_seed, uniform16
 from service.errors import InvalidInput, MissingCapability
-from service.operations.chain import Chains, diagnose, read_out, run_chains
-from service.operations.context import ByRole, Context
-from service.queries import Sample, Sampled
+from service.feeding import ByRole
+from service.model import CHAIN, free_of_clamps
+from service.operations.chain import Chains, diagnose, known, read_out, run_chains
+from service.operations.context import Context
+from service.queries import Diagnostics, Sample, Sampled
 
 
 async def sample(context: Context, query: Sample) -> Sampled:
@@ -25,7 +28,7 @@ async def sample(context: Context, query: Sample) -> Sampled:
     context.check_rows(query.n, "/n")
     if "generate" in context.manifest.functions:
         return await _generate(context, query)
-    return await _burn_in(context, query)
+    return await _chains(context, query)
 
 
 async def _generate(context: Context, query: Sample) -> Sampled:
@@ -33,6 +36,8 @@ async def _generate(context: Context, query: Sample) -> Sampled:
         if given is not None:
             raise InvalidInput(f"{context.model.id} has no Markov chain: leave {name} out",
                                pointer=f"/{name}")  # fmt: skip
+    if query.start == "pool":
+        raise MissingCapability(f"{context.model.id} keeps no pool of chains: use start=fresh")
     seed = None
     if query.latents is None:
         seed = draw_seed() if query.seed is None else query.seed
@@ -48,15 +53,59 @@ async def _generate(context: Context, query: Sample) -> Sampled:
     return Sampled(samples=context.to_data_space(x), seed=seed)
 
 
-async def _burn_in(context: Context, query: Sample) -> Sampled:
+async def _chains(context: Context, query: Sample) -> Sampled:
     for name, given in (("truncation", query.truncation), ("latents", query.latents)):
         if given is not None:
             raise InvalidInput(f"{context.model.id} samples by a Markov chain: leave {name} out",
                                pointer=f"/{name}")  # fmt: skip
     if query.labels is not None:
         raise InvalidInput(f"{context.model.id} has no labels: leave them out", pointer="/labels")
+    return await (_from_pool if _wants_pool(context, query) else _burn_in)(context, query)
+
+
+def _wants_pool(context: Context, query: Sample) -> bool:
+    """Whether to take warm chains: when asked, or by default where nothing else was asked."""
+    pool = context.model.pool
+    chosen = {"seed": query.seed, "burn_in": query.burn_in, "temperature": query.temperature}
+    given = [name for name, value in chosen.items() if value is not None]
     if query.start == "pool":
-        raise MissingCapability(f"{context.model.id} keeps no pool of chains: use start=fresh")
+        if pool is None:
+            raise MissingCapability(f"{context.model.id} keeps no pool of chains: use start=fresh")
+        if given:
+            raise InvalidInput(
+                f"the pool's chains run as they are: leave {', '.join(given)} out, or use "
+                "start=fresh",
+                pointer=f"/{given[0]}",
+            )
+        if query.n > pool.rows:
+            raise InvalidInput(
+                f"n={query.n} exceeds the {pool.rows} chains of the pool: use start=fresh",
+                pointer="/n",
+            )
+        return True
+    return query.start is None and not given and pool is not None and query.n <= pool.rows \
+        and pool.ready  # fmt: skip
+
+
+async def _from_pool(context: Context, query: Sample) -> Sampled:
+    pool = context.model.pool
+    assert pool is not None
+    drawn = await pool.take(query.n, context.call)
+    chains = free_chains(context, seed=draw_seed(), rows=range(query.n), sweeps=0)
+    x = await read_out(context, chains, drawn.state, values=query.values)
+    return Sampled(
+        samples=context.to_data_space(x),
+        seed=None,
+        diagnostics=Diagnostics(
+            sweeps=pool.thinning,
+            split_rhat=known(drawn.split_rhat),
+            ess=known(drawn.ess),
+            chain_age_sweeps=drawn.age_sweeps,
+        ),
+    )
+
+
+async def _burn_in(context: Context, query: Sample) -> Sampled:
     seed = draw_seed() if query.seed is None else query.seed
     chains = free_chains(
         context, seed=seed, rows=range(query.n), sweeps=query.burn_in, beta=_beta(query)
@@ -77,17 +126,12 @@ def free_chains(
     if sweeps is None:
         sweeps = context.manifest.defaults.burn_in or 0
     context.check_sweeps(sweeps, "/burn_in")
-    units = np.zeros((len(rows), *context.image.shape), np.uint8)
     return Chains(
-        step="sweep",
+        step=CHAIN,
         seed=seed,
         rows=rows,
         sweeps=sweeps,
-        fixed={
-            Role.CLAMP_MASK: units,
-            Role.CLAMP_VALUES: units,
-            Role.BETA: np.full((len(rows), 1), beta, np.float32),
-        },
+        fixed=free_of_clamps(context.manifest, len(rows), beta=beta),
         traced=True,
     )
 
