@@ -29,7 +29,8 @@ from service.contract import FunctionSpec
 from service.errors import ComputeFailed, DeadlineExceeded, NotReady, Overloaded
 from service.invariance import MapFunction, Padding
 from service.queries import Call
-from service.slots import Bank, ChainJob, ChainOutcome, Noise, Ticket
+from service.sessions import Arrays
+from service.slots import Bank, ChainJob, ChainOutcome, Ticket
 
 __all__ = ["ChainJob", "ChainOutcome", "ChainScheduler"]
 
@@ -210,20 +211,18 @@ class ChainScheduler:
         When a sweep of all fails, it is tried on fewer rows at a time; a job that has a row which
         fails alone is returned, and the others go on as if nothing had been.
         """
-        noise = bank.draw(sweeps)
         failures: dict[Ticket, Exception] = {}
-        for k in range(sweeps):
+        for noise in bank.draw(sweeps):
             try:
-                self._step(bank, slice(0, len(bank.slots)), noise[:, k])
+                self._step(bank, slice(0, len(bank.slots)), noise)
             except Exception:  # noqa: BLE001  whatever the runtime raises, find whose rows it was
                 for ticket in bank.tickets - failures.keys():
-                    rows = bank.rows_of(ticket)
-                    error = self._step_smaller(bank, rows, noise[rows, k])
+                    error = self._step_smaller(bank, bank.rows_of(ticket), noise)
                     if error is not None:
                         failures[ticket] = error
         return failures
 
-    def _step_smaller(self, bank: Bank, rows: NDArray[np.intp], noise: Noise) -> Exception | None:
+    def _step_smaller(self, bank: Bank, rows: NDArray[np.intp], noise: Arrays) -> Exception | None:
         """One sweep of one job's rows, halved until it fits; the error if a row fails alone."""
         try:
             self._step(bank, rows, noise)
@@ -231,16 +230,16 @@ class ChainScheduler:
             if len(rows) == 1:
                 return error
             middle = len(rows) // 2
-            return self._step_smaller(bank, rows[:middle], noise[:middle]) or self._step_smaller(
-                bank, rows[middle:], noise[middle:]
+            return self._step_smaller(bank, rows[:middle], noise) or self._step_smaller(
+                bank, rows[middle:], noise
             )
         return None
 
-    def _step(self, bank: Bank, rows: slice | NDArray[np.intp], noise: Noise) -> None:
+    def _step(self, bank: Bank, rows: slice | NDArray[np.intp], noise: Arrays) -> None:
         """One sweep of the slots `rows`; all of their states advance, or none."""
         inputs = bank.inputs(rows, noise)
-        outputs = self._function(pad(inputs, self._padding.size_for(len(noise))))
-        bank.store(rows, outputs)
+        live = len(next(iter(inputs.values())))
+        bank.store(rows, self._function(pad(inputs, self._padding.size_for(live))))
 
     def _learn(self, live: int, seconds: float) -> None:
         bucket = live.bit_length()

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 from enum import StrEnum
 from pathlib import Path, PurePosixPath
@@ -48,6 +49,7 @@ class Role(StrEnum):
     HIDDEN = "hidden"  # hidden features: probabilities, or a GAN's latent code
     MASK = "mask"  # 1 where a value is missing
     NOISE = "noise"  # uint16: uniform integers; float32: standard normals
+    LOGISTIC = "logistic"  # float32: logit((u + ½)/2¹⁶) of uniform 16-bit integers u
     STATE = "state"  # of a chain; a step function's state outputs feed its state inputs
     CLAMP_MASK = "clamp_mask"  # 1 where a visible unit is held
     CLAMP_VALUES = "clamp_values"  # what it is held at
@@ -78,6 +80,11 @@ class TensorSpec(_Frozen):
         """The shape of one row, without the batch axis."""
         return tuple(int(d) for d in self.shape[1:])
 
+    @property
+    def row_size(self) -> int:
+        """How many numbers one row has."""
+        return math.prod(self.row_shape)
+
 
 class FunctionSpec(_Frozen):
     """One pure function in one file: `map` runs once a row, `step` is iterated."""
@@ -103,6 +110,11 @@ class FunctionSpec(_Frozen):
     def output(self, role: Role) -> TensorSpec | None:
         """The output with this role, or None."""
         return next((t for t in self.outputs if t.role is role), None)
+
+    @property
+    def noises(self) -> tuple[TensorSpec, ...]:
+        """The inputs that are drawn, in the order in which a row's stream feeds them."""
+        return tuple(t for t in self.inputs if t.role in {Role.NOISE, Role.LOGISTIC})
 
     @property
     def state_pairs(self) -> tuple[tuple[TensorSpec, TensorSpec], ...]:

@@ -9,19 +9,27 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import UInt16
 from numpy.typing import NDArray
 
 from service.contract import FunctionSpec, Role, TensorSpec
-from service.domain.randomness import Stream, standard_normal, uniform16
+from service.domain.randomness import Stream, logistic, standard_normal, uniform16
 from service.sessions import NUMPY_DTYPES, Arrays
 
 ByRole = dict[Role, NDArray[Any]]
 
 
-def feed(spec: FunctionSpec, by_role: ByRole) -> Arrays:
-    """A function's inputs by name, each in the dtype and shape that its contract says."""
-    return {t.name: _fit(t, by_role[t.role]) for t in spec.inputs}
+def feed(spec: FunctionSpec, by_role: ByRole, by_name: Arrays | None = None) -> Arrays:
+    """A function's inputs by name, each in the dtype and shape that its contract says.
+
+    Args:
+        spec: the function.
+        by_role: arrays whose role says where they go.
+        by_name: arrays of which there are several with one role: states and noise.
+    """
+    named = by_name or {}
+    return {t.name: _fit(t, named[t.name] if t.name in named else by_role[t.role])
+            for t in spec.inputs}  # fmt: skip
 
 
 def _fit(tensor: TensorSpec, array: NDArray[Any]) -> NDArray[Any]:
@@ -29,30 +37,33 @@ def _fit(tensor: TensorSpec, array: NDArray[Any]) -> NDArray[Any]:
     return np.ascontiguousarray(shaped, dtype=NUMPY_DTYPES[tensor.dtype])
 
 
-def draw_noise(
-    spec: FunctionSpec, *, seed: int, rows: Sequence[int], stream: Stream
-) -> Float[np.ndarray, "rows width"] | NDArray[np.uint16]:
-    """What a function's noise input wants: uniform 16-bit integers, or standard normals."""
-    tensor = spec.input(Role.NOISE)
-    if tensor is None:
-        return np.zeros((len(rows), 0), np.uint16)
-    width = int(np.prod(tensor.row_shape))
-    if tensor.dtype == "uint16":
-        return uniform16(seed=seed, rows=rows, stream=stream, width=width)
-    return standard_normal(seed=seed, rows=rows, stream=stream, width=width)
+def draw_noise(spec: FunctionSpec, *, seed: int, rows: Sequence[int], stream: Stream) -> Arrays:
+    """What a function's noise inputs want, by name: normals, or one row of integers cut up."""
+    normal = [t for t in spec.noises if t.role is Role.NOISE and t.dtype == "float32"]
+    if normal:
+        (tensor,) = spec.noises
+        width = tensor.row_size
+        return {tensor.name: standard_normal(seed=seed, rows=rows, stream=stream, width=width)}
+    width = sum(t.row_size for t in spec.noises)
+    return cut_noise(spec, uniform16(seed=seed, rows=rows, stream=stream, width=width))
 
 
-def feed_states(spec: FunctionSpec, state: Arrays, others: ByRole) -> Arrays:
-    """Inputs of a function of states: states by name, everything else by role."""
-    states = {t.name: state[t.name] for t in spec.inputs if t.role is Role.STATE}
-    rest = {t.name: t for t in spec.inputs if t.role is not Role.STATE}
-    fitted = feed(spec.model_copy(update={"inputs": tuple(rest.values())}), others)
-    return states | fitted
+def cut_noise(spec: FunctionSpec, integers: UInt16[np.ndarray, "rows width"]) -> Arrays:
+    """A row's 16-bit integers, shared out among the noise inputs in their order."""
+    made: Arrays = {}
+    start = 0
+    for tensor in spec.noises:
+        part = integers[:, start : start + tensor.row_size]
+        start += tensor.row_size
+        drawn = logistic(part) if tensor.role is Role.LOGISTIC else np.ascontiguousarray(part)
+        made[tensor.name] = drawn.reshape(len(integers), *tensor.row_shape)
+    return made
 
 
 def feed_parameters(step: FunctionSpec, fixed: ByRole) -> Arrays:
     """What holds during every sweep of a step function."""
-    others = tuple(t for t in step.inputs if t.role not in {Role.STATE, Role.NOISE})
+    drawn = {Role.STATE, Role.NOISE, Role.LOGISTIC}
+    others = tuple(t for t in step.inputs if t.role not in drawn)
     return feed(step.model_copy(update={"inputs": others}), fixed)
 
 

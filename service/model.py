@@ -16,7 +16,7 @@ from service.batching import MapScheduler
 from service.chains import ChainScheduler
 from service.contract import FunctionSpec, ImageData, Manifest, Role
 from service.domain.randomness import Stream
-from service.feeding import ByRole, draw_noise, feed, feed_parameters, feed_states, started
+from service.feeding import ByRole, draw_noise, feed, feed_parameters, started
 from service.loading import Calibrations, LoadedFunction, LoadedPackage
 from service.metrics import Metrics
 from service.pool import ChainPool
@@ -188,14 +188,14 @@ class Model:
         step = self.manifest.functions[CHAIN]
         name, start = self._companion(step.start)
         noise = draw_noise(start, seed=seed, rows=rows, stream=Stream.START)
-        by_role = free_of_clamps(self.manifest, len(rows)) | {Role.NOISE: noise}
-        return started(step, start, await self.maps[name].submit(feed(start, by_role), call))
+        inputs = feed(start, free_of_clamps(self.manifest, len(rows)), noise)
+        return started(step, start, await self.maps[name].submit(inputs, call))
 
     async def _energies(self, state: Arrays, call: Call) -> np.ndarray:
         name, spec = self._companion(self.manifest.energy_function)
         statistic = spec.output(Role.STATISTIC)
         assert statistic is not None, "an energy function gives a statistic"
-        outputs = await self.maps[name].submit(feed_states(spec, state, {}), call)
+        outputs = await self.maps[name].submit(feed(spec, {}, state), call)
         return outputs[statistic.name].reshape(-1)
 
     def _companion(self, name: str | None) -> tuple[str, FunctionSpec]:

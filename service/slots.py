@@ -17,13 +17,12 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from service.contract import FunctionSpec, Role
+from service.contract import FunctionSpec
 from service.domain.randomness import RowNoise, Stream
 from service.errors import ServiceError
+from service.feeding import cut_noise
 from service.queries import Call
 from service.sessions import NUMPY_DTYPES, Arrays
-
-Noise = NDArray[np.uint16]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,12 +125,13 @@ class Bank:
         self.slots: list[Slot] = []
         self.queue: deque[Ticket] = deque()
         self.queued_rows = 0
-        self._noise = spec.input(Role.NOISE)
+        self._spec = spec
+        self._width = sum(t.row_size for t in spec.noises)
         self._pairs = spec.state_pairs
         self._arrays: Arrays = {
             t.name: np.zeros((capacity, *t.row_shape), NUMPY_DTYPES[t.dtype])
             for t in spec.inputs
-            if t.role is not Role.NOISE
+            if t not in spec.noises
         }
 
     @property
@@ -179,18 +179,18 @@ class Bank:
         """The places of a job's rows."""
         return np.array([i for i, s in enumerate(self.slots) if s.ticket is ticket], np.intp)
 
-    def draw(self, sweeps: int) -> Noise:
-        """uint16 [live, sweeps, width]; of width 0 when the step wants no noise."""
-        if self._noise is None:
-            return np.empty((len(self.slots), sweeps, 0), np.uint16)
-        return np.stack([slot.noise.take(sweeps) for slot in self.slots if slot.noise is not None])
+    def draw(self, sweeps: int) -> list[Arrays]:
+        """Each sweep's noise inputs, [live, …]; empty when the step wants none."""
+        if not self._width:
+            return [{} for _ in range(sweeps)]
+        rows = [slot.noise.take(sweeps) for slot in self.slots if slot.noise is not None]
+        integers = np.stack(rows, axis=1)  # (sweeps, live, width)
+        return [cut_noise(self._spec, integers[k]) for k in range(sweeps)]
 
-    def inputs(self, rows: slice | NDArray[np.intp], noise: Noise) -> Arrays:
+    def inputs(self, rows: slice | NDArray[np.intp], noise: Arrays) -> Arrays:
         """What one sweep of these rows is fed."""
-        inputs = {name: array[rows] for name, array in self._arrays.items()}
-        if self._noise is not None:
-            inputs[self._noise.name] = noise.reshape(len(noise), *self._noise.row_shape)
-        return inputs
+        arrays = self._arrays | noise
+        return {name: array[rows] for name, array in arrays.items()}
 
     def store(self, rows: slice | NDArray[np.intp], outputs: Arrays) -> None:
         """Keep the states that a sweep gave."""
@@ -223,9 +223,10 @@ class Bank:
         for name, array in (*job.state.items(), *job.parameters.items()):
             self._arrays[name][at] = array[row]
         noise = None
-        if self._noise is not None:
-            width = int(np.prod(self._noise.row_shape))
-            noise = RowNoise(seed=job.seed, row=job.rows[row], stream=Stream.SWEEP, width=width)
+        if self._width:
+            noise = RowNoise(
+                seed=job.seed, row=job.rows[row], stream=Stream.SWEEP, width=self._width
+            )
         self.slots.append(Slot(ticket, row, noise))
 
     def _vacate(self, at: int) -> None:

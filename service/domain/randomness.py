@@ -1,6 +1,7 @@
 """Noise as a function of (seed, row, stream, step): counter-based, so that order cannot matter.
 
-(seed, row) ──► Philox-4×64 key;  (step, stream) ──► its counter  ──► uint16 | standard normals
+(seed, row) ──► Philox-4×64 key;  (step, stream) ──► its counter
+            ──► 16-bit integers | standard logistics | standard normals
 
 Philox (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3") has no state besides
 key and counter: row 7's noise at sweep 300 is the same whoever asks, in whatever batch. Integers
@@ -13,6 +14,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Sequence
 from enum import IntEnum
+from functools import cache
 
 import numpy as np
 from jaxtyping import Float, UInt16, UInt64
@@ -67,6 +69,24 @@ def uniform16(
     return noise
 
 
+def logistic(integers: UInt16[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:
+    """Standard logistic noise, float32: logit((u + ½)/2¹⁶) of uniform integers u.
+
+    A unit of a Boltzmann machine is on where this is less than its log-odds, which is to say that
+    (u + ½)/2¹⁶ < σ(log-odds): a probability finer than 2⁻¹⁶ is rounded.
+    """
+    noise: Float[np.ndarray, "*shape"] = np.take(_logistic_table(), integers)
+    return noise
+
+
+@cache
+def _logistic_table() -> Float[np.ndarray, " levels"]:
+    p = (np.arange(2**16) + 0.5) * 2.0**-16
+    lower = _log(p[: 2**15]) - _log1m(p[: 2**15])
+    table: Float[np.ndarray, " levels"] = np.concatenate([lower, -lower[::-1]]).astype(np.float32)
+    return table
+
+
 def standard_normal(
     *, seed: int, rows: Sequence[int], stream: Stream, width: int
 ) -> Float[np.ndarray, "rows width"]:
@@ -115,6 +135,11 @@ def _log(x: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
         series = series * square + 1.0 / odd
     logarithm: Float[np.ndarray, " n"] = e * 0.6931471805599453 + 2.0 * s * series
     return logarithm
+
+
+def _log1m(x: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
+    """log(1 − x) for 0 < x ≤ ½."""
+    return _log((1.0 - x) * 0.5) + 0.6931471805599453
 
 
 def _ratio(

@@ -16,7 +16,7 @@ from service.chains import ChainJob, ChainOutcome
 from service.contract import FunctionSpec, Role
 from service.domain.gibbs import effective_sample_size, split_rhat
 from service.domain.randomness import Stream
-from service.feeding import ByRole, draw_noise, feed_parameters, feed_states, started
+from service.feeding import ByRole, draw_noise, feed, feed_parameters, started
 from service.operations.context import Context
 from service.queries import Diagnostics
 from service.sessions import Arrays
@@ -71,7 +71,7 @@ async def read_out(
     assert name is not None, "a step function names its readout"
     readout = context.spec(name)
     noise = draw_noise(readout, seed=chains.seed, rows=chains.rows, stream=Stream.READOUT)
-    inputs = feed_states(readout, state, chains.fixed | {Role.NOISE: noise})
+    inputs = feed(readout, chains.fixed, state | noise)
     outputs = await context.model.maps[name].submit(inputs, context.call)
     data = [t.name for t in readout.outputs if t.role is Role.DATA]
     return outputs[values if values in data else data[0]]
@@ -90,7 +90,7 @@ async def diagnose(context: Context, chains: Chains, outcome: ChainOutcome) -> D
     spec = context.spec(name)
     statistic = spec.output(Role.STATISTIC)
     assert statistic is not None, "an energy function gives a statistic"
-    outputs = await context.model.maps[name].submit(feed_states(spec, flat, {}), context.call)
+    outputs = await context.model.maps[name].submit(feed(spec, {}, flat), context.call)
     energies = outputs[statistic.name].reshape(traces, traced).T
     rhat, ess = split_rhat(energies), effective_sample_size(energies)
     context.metrics.chain_split_rhat.labels(model=context.manifest.name).set(rhat)
@@ -104,7 +104,8 @@ async def _start(context: Context, step: FunctionSpec, chains: Chains) -> Arrays
     assert name is not None, "a step function names its start"
     start = context.spec(name)
     noise = draw_noise(start, seed=chains.seed, rows=chains.rows, stream=Stream.START)
-    outputs = await context.map(name, chains.fixed | {Role.NOISE: noise})
+    inputs = feed(start, chains.fixed, noise)
+    outputs = await context.model.maps[name].submit(inputs, context.call)
     return started(step, start, outputs)
 
 

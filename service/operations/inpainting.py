@@ -13,6 +13,7 @@ from service.contract import Role
 from service.domain.randomness import draw_seed
 from service.errors import InvalidInput
 from service.feeding import ByRole
+from service.model import CHAIN
 from service.operations.chain import Chains, read_out, run_chains
 from service.operations.context import Context
 from service.queries import Inpaint, Inpainted
@@ -53,8 +54,8 @@ def _chains(
     rows: list[int],
 ) -> Chains:
     defaults = context.manifest.defaults
-    if "sweep" in context.manifest.functions:
-        step, length = "sweep", defaults.inpaint_steps or defaults.burn_in or 0
+    if CHAIN in context.manifest.functions:
+        step, length = CHAIN, defaults.inpaint_steps or defaults.burn_in or 0
         fixed: ByRole = {
             Role.CLAMP_MASK: (~holes).astype(np.uint8),
             Role.CLAMP_VALUES: ((images >= _ON) & ~holes).astype(np.uint8),

@@ -12,6 +12,7 @@ from service.domain.randomness import (
     RowNoise,
     Stream,
     draw_seed,
+    logistic,
     normal_from_words,
     standard_normal,
     uniform16,
@@ -72,6 +73,15 @@ def test_normals_are_quantiles_of_the_uniform(word):
     p = ((word >> 12) + 0.5) * 2.0**-52
     z = normal_from_words(np.array([word], dtype=np.uint64))[0]
     assert z == pytest.approx(NormalDist().inv_cdf(p), rel=3e-7, abs=1e-15)
+
+
+def test_logistic_noise_is_the_logit_of_the_uniform_and_symmetric():
+    u = np.arange(2**16, dtype=np.uint16)
+    p = (u.astype(np.float64) + 0.5) / 2**16
+    noise = logistic(u)
+    assert noise == pytest.approx(np.log(p) - np.log1p(-p), rel=1e-7, abs=1e-9)
+    assert (noise == -noise[::-1]).all()
+    assert (np.diff(noise) > 0).all()
 
 
 @pytest.mark.statistical
