@@ -247,9 +247,11 @@ class ChainScheduler:
         self._seconds_a_sweep[bucket] = 0.8 * old + 0.2 * seconds
 
     def _time_of(self, live: int) -> float:
-        """Seconds a sweep of `live` rows takes, by the nearest number of rows that was seen."""
+        """Seconds a sweep of `live` rows takes, by the nearest number of rows that was seen.
+
+        More rows than were ever seen are taken to cost no more: work is refused on evidence alone.
+        """
         if not self._seconds_a_sweep:
             return 0.0
         bucket = live.bit_length()
-        nearest = min(self._seconds_a_sweep, key=lambda b: (abs(b - bucket), b))
-        return self._seconds_a_sweep[nearest] * 2.0 ** max(bucket - nearest, 0)
+        return self._seconds_a_sweep[min(self._seconds_a_sweep, key=lambda b: abs(b - bucket))]
