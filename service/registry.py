@@ -65,8 +65,10 @@ class Registry:
         Raises:
             UnknownModel: there is none.
         """
-        name, _, version = reference.partition("@")
-        found = [e for e in self._entries if e.name == name and version in {"", str(e.version)}]
+        name, at, version = reference.partition("@")
+        found = [
+            e for e in self._entries if e.name == name and (not at or version == str(e.version))
+        ]
         if not found:
             raise UnknownModel(f"no model {reference!r}: {self._known(name)}")
         ready = [e for e in found if e.state == "ready"]

@@ -42,6 +42,8 @@ async def test_an_unknown_model_is_told_what_there_is(store):
         engine.registry.get("nobody")
     with pytest.raises(UnknownModel, match="its versions here are 1"):
         engine.registry.get("tiny-gan@7")
+    with pytest.raises(UnknownModel):
+        engine.registry.get("tiny-gan@")
     await engine.stop()
 
 
