@@ -7,6 +7,7 @@ reverie train | export | evaluate                           from the training pa
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from collections.abc import Callable
 from importlib.metadata import entry_points
@@ -35,6 +36,8 @@ _TRAINING_COMMANDS = {
     "export": "Export a training run again from its newest checkpoint.",
     "evaluate": "Recompute and print the quality figures of a published model.",
 }
+
+_ANY_ARGUMENTS = {"allow_extra_args": True, "ignore_unknown_options": True}
 
 Store = Annotated[
     Path,
@@ -72,6 +75,8 @@ def serve(
     given = {"host": host, "port": port, "models_store": store, "device": device,
              "log_format": log_format}  # fmt: skip
     settings = _settings(**{name: value for name, value in given.items() if value is not None})
+    if not (settings.models_store.is_dir() and os.access(settings.models_store, os.R_OK | os.X_OK)):
+        _refuse(f"models_store={settings.models_store} is not a folder that can be read")
     configure(settings)
     run(create_app(settings), settings)
 
@@ -265,13 +270,12 @@ def _add_training_commands(asked: str | None) -> None:
     found = {entry.name: entry for entry in entry_points(group="reverie.commands")}
     for name, help_text in _TRAINING_COMMANDS.items():
         if name != asked:
-            app.command(name, help=help_text)(_absent(name))
+            app.command(name, help=help_text, context_settings=_ANY_ARGUMENTS)(_absent(name))
             continue
         try:
-            command = found[name].load()
+            app.command(name)(found[name].load())
         except (KeyError, ModuleNotFoundError):
-            command = _absent(name)
-        app.command(name)(command)
+            app.command(name, help=help_text, context_settings=_ANY_ARGUMENTS)(_absent(name))
 
 
 def _absent(name: str) -> Callable[[], None]:

@@ -6,10 +6,12 @@ models_store/<name>/<version>/ ──digests──► sessions ──signatures�
 from __future__ import annotations
 
 import io
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import structlog
 from jaxtyping import Float
 
 from service.contract import (
@@ -25,6 +27,8 @@ from service.invariance import Padding, measure_padding
 from service.sessions import Arrays, Session, TensorType
 from service.sessions.onnx import OnnxSession, choose_device
 from service.settings import Settings
+
+log = structlog.get_logger(__name__)
 
 Calibrations = dict[str, Float[np.ndarray, " held_out"]]
 
@@ -78,7 +82,13 @@ class LoadedPackage:
 
 
 def package_directories(store: Path) -> list[Path]:
-    """<name>/<version>/ folders under `store` that hold a manifest, by name and version."""
+    """<name>/<version>/ folders under `store` that hold a manifest, by name and version.
+
+    A folder that cannot be read is told of in the log, since it looks like one that is not there.
+    """
+    for folder in store.iterdir() if store.is_dir() else ():
+        if folder.is_dir() and not os.access(folder, os.R_OK | os.X_OK):
+            log.warning("unreadable_model_folder", model=folder.name)
     found = [
         manifest.parent
         for manifest in store.glob("*/*/manifest.json")

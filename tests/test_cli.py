@@ -75,13 +75,15 @@ def test_add_writes_a_package_that_serves_and_never_over_another(tmp_path):
         (["sample", "tiny-gan", "--burn-in", "5"], "leave burn_in out"),
         (["models", "verify", "nobody"], "no such package"),
         (["serve", "--port", "99999"], "setting port=99999"),
+        (["serve", "--store", "/nowhere"], "models_store=/nowhere is not a folder"),
         (["serve", "--device", "tpu"], "setting device='tpu'"),
     ],
 )
 def test_mistakes_are_one_line_and_status_two(tiny_store, tmp_path, arguments, complaint):
     if arguments[0] == "sample":
         arguments = [*arguments, "-o", str(tmp_path / "x.png")]
-    done = reverie(*arguments, "--store", tiny_store, check=False)
+    store = [] if "--store" in arguments else ["--store", tiny_store]
+    done = reverie(*arguments, *store, check=False)
     assert done.returncode == 2
     assert complaint in done.stderr
     assert "Traceback" not in done.stderr

@@ -44,6 +44,7 @@ def choose_device(asked: str) -> str:
                 remedy="install onnxruntime-gpu and an NVIDIA driver, or set REVERIE_DEVICE=cpu",
             )
         return "cpu"
+    ort.preload_dlls()  # CUDA and cuDNN come as wheels, where the linker does not look
     return "cuda:0" if asked in {"auto", "cuda"} else asked
 
 
