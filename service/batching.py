@@ -21,10 +21,10 @@ from dataclasses import dataclass, field
 import numpy as np
 import structlog
 
+from service.domain.arrays import Arrays
 from service.errors import ComputeFailed, DeadlineExceeded, NotReady, Overloaded, ServiceError
 from service.invariance import MapFunction, Padding
 from service.queries import Call
-from service.sessions import Arrays
 
 log = structlog.get_logger(__name__)
 

@@ -26,10 +26,10 @@ from numpy.typing import NDArray
 
 from service.batching import on_loop_clock, pad
 from service.contract import FunctionSpec
+from service.domain.arrays import Arrays
 from service.errors import ComputeFailed, DeadlineExceeded, NotReady, Overloaded
 from service.invariance import MapFunction, Padding
 from service.queries import Call
-from service.sessions import Arrays
 from service.slots import Bank, ChainJob, ChainOutcome, Ticket
 
 __all__ = ["ChainJob", "ChainOutcome", "ChainScheduler"]

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from service.contract import FunctionSpec, Role, TensorSpec
-from service.sessions import NUMPY_DTYPES, Arrays
+from service.domain.arrays import NUMPY_DTYPES, Arrays
 
 MapFunction = Callable[[Arrays], Arrays]
 

@@ -23,8 +23,9 @@ from service.contract import (
     read_package,
     read_verified,
 )
+from service.domain.arrays import Arrays
 from service.invariance import Padding, measure_padding
-from service.sessions import Arrays, Session, TensorType
+from service.sessions import Session, TensorType
 from service.sessions.onnx import OnnxSession, choose_device
 from service.settings import Settings
 

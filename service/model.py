@@ -15,13 +15,13 @@ import numpy as np
 from service.batching import MapScheduler
 from service.chains import ChainScheduler
 from service.contract import FunctionSpec, ImageData, Manifest, Role
+from service.domain.arrays import Arrays
+from service.domain.feeding import ByRole, draw_noise, feed, feed_parameters, started
 from service.domain.randomness import Stream
-from service.feeding import ByRole, draw_noise, feed, feed_parameters, started
 from service.loading import Calibrations, LoadedFunction, LoadedPackage
 from service.metrics import Metrics
 from service.pool import ChainPool
 from service.queries import Call
-from service.sessions import Arrays
 from service.settings import Settings
 
 CHAIN = "sweep"

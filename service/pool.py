@@ -21,11 +21,11 @@ from jaxtyping import Float
 
 from service.batching import on_loop_clock
 from service.chains import ChainScheduler
+from service.domain.arrays import Arrays
 from service.domain.gibbs import effective_sample_size, split_rhat
 from service.domain.randomness import draw_seed
 from service.errors import DeadlineExceeded, NotReady, ServiceError
 from service.queries import Call
-from service.sessions import Arrays
 from service.slots import ChainJob
 
 log = structlog.get_logger(__name__)

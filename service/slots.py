@@ -18,11 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.contract import FunctionSpec
+from service.domain.arrays import NUMPY_DTYPES, Arrays
+from service.domain.feeding import cut_noise
 from service.domain.randomness import RowNoise, Stream
 from service.errors import ServiceError
-from service.feeding import cut_noise
 from service.queries import Call
-from service.sessions import NUMPY_DTYPES, Arrays
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from service.contract import FunctionSpec, Role
+from service.domain.feeding import cut_noise, draw_noise, feed, feed_parameters
 from service.domain.randomness import RowNoise, Stream, logistic
-from service.feeding import cut_noise, draw_noise, feed, feed_parameters
 from tests.packages import tensor
 
 SWEEP = FunctionSpec(

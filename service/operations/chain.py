@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 
 from service.chains import ChainJob, ChainOutcome
 from service.contract import FunctionSpec, Role
+from service.domain.arrays import Arrays
+from service.domain.feeding import ByRole, draw_noise, feed, feed_parameters, started
 from service.domain.gibbs import effective_sample_size, split_rhat
 from service.domain.randomness import Stream
-from service.feeding import ByRole, draw_noise, feed, feed_parameters, started
 from service.operations.context import Context
 from service.queries import Diagnostics
-from service.sessions import Arrays
 
 MAX_TRACES = 32
 SWEEPS_A_TRACE = 20

@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.contract import FunctionSpec, ImageData, Manifest, Role
+from service.domain.arrays import Arrays
+from service.domain.feeding import ByRole, feed
 from service.errors import InvalidInput, MissingCapability
-from service.feeding import ByRole, feed
 from service.metrics import Metrics
 from service.model import Model
 from service.queries import Call, Images
-from service.sessions import Arrays
 from service.settings import Settings
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from service.contract import Role
-from service.feeding import ByRole
+from service.domain.feeding import ByRole
 from service.operations.context import Context
 from service.queries import (
     Classified,

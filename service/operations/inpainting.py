@@ -10,9 +10,9 @@ import numpy as np
 from jaxtyping import Float
 
 from service.contract import Role
+from service.domain.feeding import ByRole
 from service.domain.randomness import draw_seed
 from service.errors import InvalidInput
-from service.feeding import ByRole
 from service.model import CHAIN
 from service.operations.chain import Chains, read_out, run_chains
 from service.operations.context import Context

@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 
 from service.contract import Role
 from service.domain import latent
+from service.domain.arrays import Arrays
+from service.domain.feeding import ByRole, feed
 from service.errors import InvalidInput, MissingCapability
-from service.feeding import ByRole
 from service.operations.chain import run_chains
 from service.operations.context import Context
 from service.operations.sampling import draw_labels, draw_latents, free_chains, latent_of
@@ -87,8 +88,19 @@ async def _latent_of_seed(context: Context, point: SeedPoint) -> Float[np.ndarra
     if "generate" in context.manifest.functions:
         return flat(draw_latents(context, seed=point.seed, rows=rows))
     outcome = await run_chains(context, free_chains(context, seed=point.seed, rows=rows))
-    (state,) = outcome.state.values()
-    return flat(state[0])
+    return flat((await _features_of_chains(context, outcome.state))[0])
+
+
+async def _features_of_chains(context: Context, state: Arrays) -> NDArray[Any]:
+    """What `decode` takes of the states: the only one, or what `features` makes of several."""
+    if "features" not in context.manifest.functions:
+        (only,) = state.values()
+        return only
+    spec = context.spec("features")
+    hidden = spec.output(Role.HIDDEN)
+    assert hidden is not None, "features are hidden units"
+    outputs = await context.model.maps["features"].submit(feed(spec, {}, state), context.call)
+    return outputs[hidden.name]
 
 
 def _given(context: Context, point: LatentPoint, pointer: str) -> Float[np.ndarray, " latent"]:

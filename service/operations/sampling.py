@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from service.contract import Latent, Role
 from service.domain import latent
+from service.domain.feeding import ByRole
 from service.domain.randomness import Stream, draw_seed, uniform16
 from service.errors import InvalidInput, MissingCapability
-from service.feeding import ByRole
 from service.model import CHAIN, free_of_clamps
 from service.operations.chain import Chains, diagnose, known, read_out, run_chains
 from service.operations.context import Context

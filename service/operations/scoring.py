@@ -9,8 +9,8 @@ import numpy as np
 
 from service.contract import Role, ScoreMethod
 from service.domain.anomaly import conformal_p_values, threshold
+from service.domain.feeding import feed
 from service.errors import InvalidInput
-from service.feeding import feed
 from service.operations.context import Context
 from service.queries import Score, Scored
 

@@ -5,21 +5,9 @@ bytes (verified) ──► open_session ──► Session.run({name: array}) ─
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
-Arrays = dict[str, NDArray[Any]]
-
-NUMPY_DTYPES: dict[str, type[np.generic]] = {
-    "float32": np.float32,
-    "int32": np.int32,
-    "int64": np.int64,
-    "uint8": np.uint8,
-    "uint16": np.uint16,
-    "bool": np.bool_,
-}
+from service.domain.arrays import Arrays
 
 
 class Session(Protocol):

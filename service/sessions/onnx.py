@@ -13,7 +13,8 @@ import onnxruntime as ort
 import structlog
 
 from service.contract import PackageError
-from service.sessions import Arrays, TensorType
+from service.domain.arrays import Arrays
+from service.sessions import TensorType
 from service.sessions.onnx_file import has_external_data
 
 log = structlog.get_logger(__name__)

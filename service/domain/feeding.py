@@ -13,8 +13,8 @@ from jaxtyping import UInt16
 from numpy.typing import NDArray
 
 from service.contract import FunctionSpec, Role, TensorSpec
+from service.domain.arrays import NUMPY_DTYPES, Arrays
 from service.domain.randomness import Stream, logistic, standard_normal, uniform16
-from service.sessions import NUMPY_DTYPES, Arrays
 
 ByRole = dict[Role, NDArray[Any]]
 
