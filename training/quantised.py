@@ -1,0 +1,136 @@
+"""A machine in whole numbers: what is exported, served and evaluated.
+
+Rbm (float) ──quantise──► QuantisedRbm: W, b, c as integers times one step s ──► dequantised Rbm
+
+With 0/1 units every pre-activation is then a sum of integers, and exact in any order, on any
+device. A unit is on where logit((u + ½)/65536) < a·(s·β), for uint16 noise u and the integer
+pre-activation a: one float32 multiplication and one comparison.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int32, UInt8, UInt16
+
+from service.domain.randomness import logistic
+from training.rbm import Rbm
+
+Bits = Literal[8, 16]
+
+# |W| of each: 127, and 127·256 + 127, which splits into two parts of 8 bits.
+LARGEST_WEIGHT = {8: 127, 16: 127 * 256 + 127}
+# Integers up to here are exact in float32.
+EXACT_FLOAT32 = 2**24
+
+
+@dataclass(frozen=True)
+class QuantisedRbm:
+    """Integer parameters in units of `step`.
+
+    Attributes:
+        W: |W| ≤ 127 with 8 bits, ≤ 32,639 with 16.
+        b, c: biases, in the same unit.
+        step: s, the unit; a float32.
+        bits: 8 or 16.
+    """
+
+    W: Int32[np.ndarray, "visible hidden"]
+    b: Int32[np.ndarray, " visible"]
+    c: Int32[np.ndarray, " hidden"]
+    step: np.float32
+    bits: Bits
+
+    @property
+    def visible(self) -> int:
+        """Number of visible units."""
+        return len(self.b)
+
+    @property
+    def hidden(self) -> int:
+        """Number of hidden units."""
+        return len(self.c)
+
+    def dequantised(self) -> Rbm:
+        """The machine in float32: integer × step, which is the model that is published."""
+        return Rbm(
+            W=torch.from_numpy(self.W.astype(np.float32) * self.step),
+            b=torch.from_numpy(self.b.astype(np.float32) * self.step),
+            c=torch.from_numpy(self.c.astype(np.float32) * self.step),
+        )
+
+
+def quantise(rbm: Rbm, *, bits: Bits) -> QuantisedRbm:
+    """Round to whole multiples of the smallest step that holds the largest weight.
+
+    The step is larger where a pre-activation could otherwise pass 2²⁴, beyond which float32 has no
+    exact integers.
+    """
+    W, b, c = (t.detach().cpu().double().numpy() for t in (rbm.W, rbm.b, rbm.c))
+    reach = max(
+        (np.abs(W).sum(0) + np.abs(c)).max(),
+        (np.abs(W).sum(1) + np.abs(b)).max(),
+    )
+    # Rounding adds up to half a step a term: leave room for it.
+    room = EXACT_FLOAT32 - sum(W.shape)
+    step = np.float32(max(np.abs(W).max() / LARGEST_WEIGHT[bits], reach / room, 1e-6))
+    limit = LARGEST_WEIGHT[bits]
+    return QuantisedRbm(
+        W=np.clip(np.rint(W / float(step)), -limit, limit).astype(np.int32),
+        b=np.rint(b / float(step)).astype(np.int32),
+        c=np.rint(c / float(step)).astype(np.int32),
+        step=step,
+        bits=bits,
+    )
+
+
+def split_weights(
+    W: Int32[np.ndarray, "rows columns"],
+) -> tuple[Int32[np.ndarray, "rows columns"], Int32[np.ndarray, "rows columns"]]:
+    """W = 256·high + low with both parts in -128 … 127."""
+    low = (W + 128) % 256 - 128
+    return (W - low) // 256, low
+
+
+def reference_draw(
+    a: Int32[np.ndarray, "n units"],
+    noise: UInt16[np.ndarray, "n units"],
+    *,
+    scale: Float[np.ndarray, "n 1"],
+) -> Bool[np.ndarray, "n units"]:
+    """What the exported graphs must give: logit(u) < a·(s·β), with `scale` = s·β in float32."""
+    on: Bool[np.ndarray, "n units"] = logistic(noise) < a.astype(np.float32) * scale
+    return on
+
+
+def reference_sweep(
+    rbm: QuantisedRbm,
+    h: UInt8[np.ndarray, "n hidden"],
+    noise: UInt16[np.ndarray, "n units"],
+    *,
+    clamp_mask: Bool[np.ndarray, "n visible"],
+    clamp_values: Bool[np.ndarray, "n visible"],
+    beta: Float[np.ndarray, "n 1"],
+) -> UInt8[np.ndarray, "n hidden"]:
+    """One sweep in int64 arithmetic, for the parity check of an export."""
+    scale = rbm.step * beta.astype(np.float32)
+    # float64 products are exact here, and much faster than numpy's integer ones.
+    a = (h.astype(np.float64) @ rbm.W.T.astype(np.float64)).astype(np.int64) + rbm.b
+    v = reference_draw(a, noise[:, : rbm.visible], scale=scale)
+    v = np.where(clamp_mask, clamp_values, v)
+    a = (v.astype(np.float64) @ rbm.W.astype(np.float64)).astype(np.int64) + rbm.c
+    return reference_draw(a, noise[:, rbm.visible :], scale=scale).astype(np.uint8)
+
+
+def noise_inputs(
+    integers: UInt16[np.ndarray, "n units"], *, visible: int
+) -> dict[str, Float[np.ndarray, "n units"]]:
+    """A row of 16-bit integers as the graphs take it: logistic noise for v, then for h."""
+    logistics = logistic(integers)
+    return {
+        "noise_v": np.ascontiguousarray(logistics[:, :visible]),
+        "noise_h": np.ascontiguousarray(logistics[:, visible:]),
+    }

@@ -1,0 +1,118 @@
+"""What the card of a restricted Boltzmann machine says.
+
+recipe, exported machine, training, figures ──► rbm_card ──► Markdown
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from service.contract import Quality
+from training.card import ModelCard, Picture, duration, write_card
+from training.data import Dataset
+from training.quantised import QuantisedRbm
+from training.rbm import Rbm
+from training.rbm_config import RbmConfig
+
+_P_VALUES_MEAN = (
+    "A p-value says how unusual a score is among held-out training images, not why. It holds for "
+    "images that are exchangeable with these: `p_value_share` shows how far the test images are. "
+    "(Those of MNIST come from other writers than its training images.)"
+)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A finished training: the averaged machine, what it cost, and its data."""
+
+    rbm: Rbm
+    steps: int
+    seconds: float
+    train: Dataset
+    held_out: Dataset
+
+
+def summary(config: RbmConfig, rbm: QuantisedRbm) -> str:
+    """What the model is, in a sentence."""
+    return (
+        f"A binary restricted Boltzmann machine, {rbm.visible}-{rbm.hidden}, on "
+        f"{config.data.title}: samples by Gibbs sweeps that are exact on every device, "
+        "conditional inpainting, and free-energy anomaly scores."
+    )
+
+
+def rbm_card(
+    config: RbmConfig,
+    rbm: QuantisedRbm,
+    trained: Trained,
+    figures: Sequence[Quality],
+    facts: Mapping[str, Any],
+    *,
+    drawn: Sequence[str],
+) -> str:
+    """The card in Markdown; `facts` is the provenance, `drawn` the pictures that are there."""
+    captions = {
+        "preview.png": (
+            f"Fresh samples (visible probabilities) after {config.export.burn_in:,} sweeps from "
+            f"the base rates, seed {config.seed}; none chosen."
+        ),
+        "inpainting.png": (
+            "Held-out images; the same without their centre; five fillings each, "
+            f"{config.export.inpaint_steps:,} clamped sweeps. None chosen."
+        ),
+    }
+    pictures = [Picture(file, captions[file]) for file in captions if file in drawn]
+    return write_card(
+        ModelCard(
+            title=f"{config.name} {config.version}",
+            summary=summary(config, rbm),
+            uses=(
+                "Sampling, inpainting, interpolation and anomaly scores for images like these.",
+                "A reference for samplers: the same seed gives the same bytes on CPU and GPU.",
+            ),
+            limits=(
+                "Pixels are taken as probabilities of ink: grey is uncertainty, not shade.",
+                "A fresh chain keeps to the mode that it falls into for thousands of sweeps.",
+                _P_VALUES_MEAN,
+            ),
+            training_data=(
+                f"{config.data.title}: {len(trained.train):,} images of "
+                f"{'×'.join(map(str, trained.train.shape[1:]))} to train on, "
+                f"{len(trained.held_out):,} held out by seed {config.seed} for monitoring and "
+                "calibration. Fresh Bernoulli draws of the grey values in each epoch. The test "
+                "images were used for the figures of this page alone, once training was over."
+            ),
+            training=_how(config, trained),
+            quality=figures,
+            pictures=pictures or [Picture("preview.png", "A training image.")],
+            provenance=facts,
+            notes={"The weights": _weights_note(rbm)},
+        )
+    )
+
+
+def _how(config: RbmConfig, trained: Trained) -> str:
+    table = config.train
+    k = sorted({phase.sweeps for phase in table.phases})
+    method = "PCD" if table.chains == "persistent" else "CD"
+    phases = "; ".join(
+        f"{p.epochs} epochs with batches of {p.batch} and {p.chains} chains" for p in table.phases
+    )
+    return (
+        f"Centred {method}-{'/'.join(map(str, k))} (offsets: {table.offsets}). {phases}. Learning "
+        f"rate {table.learning_rate:g} falling linearly to {table.final_learning_rate:g}, "
+        f"momentum {table.momentum:g}, L2 {table.weight_decay:g}; the exported weights are an "
+        f"exponential average (decay {table.ema_decay:g}). {trained.steps:,} updates, "
+        f"{duration(trained.seconds)}."
+    )
+
+
+def _weights_note(rbm: QuantisedRbm) -> str:
+    return (
+        f"`weights.safetensors` holds `weight.1` [{rbm.visible}, {rbm.hidden}], `bias.0` and "
+        f"`bias.1`: the exported {rbm.bits}-bit integers times one step of {float(rbm.step):.6g}, "
+        "which are the model. E(v, h) = −b·v − c·h − vᵀWh. Sweeps add integers and compare with "
+        "a table of 65,536 log-odds, so that they depend on no batch size, thread count or device."
+    )
