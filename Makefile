@@ -12,6 +12,7 @@ PORT ?=
 CONFIG ?= training/configs/mnist-dcgan.toml training/configs/mnist-rbm.toml
 TRAIN ?=
 BENCH ?=
+BENCHMARKS = $(filter-out __init__ harness,$(basename $(notdir $(wildcard benchmarks/*.py))))
 COVERAGE ?= 90
 
 # Where the development environment is, serving uses it too; on a machine with an NVIDIA driver,
@@ -51,9 +52,7 @@ lint: .venv/.installed
 	.venv/bin/lint-imports
 
 bench: .venv/.installed ## Run the benchmarks; each prints one table (BENCH=name for one of them).
-	@found=; for file in benchmarks/$(or $(BENCH),[a-z]*).py; do \
-		if [ -f "$$file" ]; then found=yes; .venv/bin/python "$$file" || exit; fi; done; \
-	[ "$$found" ] || { echo "no benchmark benchmarks/$(or $(BENCH),*).py" >&2; exit 1; }
+	@for name in $(or $(BENCH),$(BENCHMARKS)); do .venv/bin/python -m benchmarks.$$name || exit; done
 
 train: .venv/.installed ## Train and export the published models (CONFIG=one.toml for one, TRAIN=--smoke to try).
 	@for config in $(CONFIG); do .venv/bin/reverie train "$$config" $(TRAIN) || exit; done

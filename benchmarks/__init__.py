@@ -1,0 +1,1 @@
+"""One question a file, one table an answer: `make bench`."""
