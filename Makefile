@@ -23,7 +23,7 @@ SERVE := $(if $(GPU),.venv-serve,$(if $(wildcard .venv/bin/reverie),.venv,.venv-
 SERVE_STAMP := $(if $(filter .venv,$(SERVE)),,.venv-serve/.installed-$(RUNTIME))
 PIP = bin/pip --disable-pip-version-check install
 
-.PHONY: help install serve test check bench train fmt docs lock clean
+.PHONY: help install serve test check bench train fmt docs pictures lock clean
 
 help: ## List these targets.
 	@echo "Reverie: trained generators behind a REST service. Start with: make serve"
@@ -61,8 +61,11 @@ fmt: .venv/.installed ## Format the code and mend what the linter can mend.
 	.venv/bin/ruff format
 	.venv/bin/ruff check --fix
 
-docs: .venv/.installed ## Write the generated tables in docs/operating.md anew.
+docs: .venv/.installed ## Write the generated tables of README and docs anew.
 	.venv/bin/python docs/tables.py
+
+pictures: .venv/.installed ## Make the README's pictures anew from the published models.
+	.venv/bin/python docs/pictures.py
 
 lock: .venv/.installed ## Write constraints.txt and constraints-gpu.txt anew from .venv.
 	.venv/bin/python deploy/lock.py

@@ -1,21 +1,23 @@
-"""Write the generated tables of docs/operating.md anew: `make docs`.
+"""Write the generated tables of the README and docs/operating.md anew: `make docs`.
 
-Settings ──► table of settings     ┐
-Metrics  ──► table of metrics      ┴──► between the markers in operating.md
+Settings ──► table of settings  ┐
+Metrics  ──► table of metrics   ┼──► between the markers of each page
+models_store ──► quality table  ┘
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from prometheus_client.metrics import MetricWrapperBase
 
+from service.contract import read_manifest
+from service.loading import package_directories
 from service.metrics import Metrics
 from service.settings import Settings
 
-GUIDE = Path(__file__).with_name("operating.md")
 BOUNDS = {
     "minimum": "≥ {}",
     "exclusiveMinimum": "> {}",
@@ -61,17 +63,51 @@ def table(*head: str, rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in cells)
 
 
-def with_tables(text: str) -> str:
-    """`text` with each generated part replaced by what the code says now."""
-    for name, content in (("settings", settings_table()), ("metrics", metrics_table())):
+def quality_table() -> str:
+    """Every published figure, beside its real-data floor; the cards say how each was measured."""
+    rows = []
+    for directory in package_directories(STORE):
+        manifest = read_manifest(directory)
+        for figure in manifest.quality:
+            interval = "" if figure.interval is None else " … ".join(map(number, figure.interval))
+            rows.append(
+                (
+                    f"[{manifest.name}](models_store/{manifest.name}/{manifest.version}/card.md)",
+                    figure.name.replace("_", " "),
+                    f"{number(figure.value)} {figure.unit}".strip(),
+                    interval,
+                    "" if figure.floor is None else number(figure.floor),
+                    f"`{figure.command}`" if figure.command else "",
+                )
+            )
+    return table("model", "figure", "value", "interval", "real data", "command", rows=rows)
+
+
+def number(value: float) -> str:
+    """Four digits, as a reader would write them."""
+    return f"{value:.4g}"
+
+
+def with_tables(text: str, tables: Mapping[str, Callable[[], str]]) -> str:
+    """`text` with each generated part replaced by what the code and the store say now."""
+    for name, write in tables.items():
         begin, end = f"<!-- {name}: make docs -->", f"<!-- /{name} -->"
         before, found, rest = text.partition(begin)
         _, closed, after = rest.partition(end)
         if not found or not closed:
-            raise ValueError(f"{GUIDE.name} must have {begin} … {end}")
-        text = f"{before}{begin}\n\n{content}\n\n{end}{after}"
+            raise ValueError(f"{begin} … {end} is missing")
+        text = f"{before}{begin}\n\n{write()}\n\n{end}{after}"
     return text
 
 
+ROOT = Path(__file__).parent.parent
+STORE = ROOT / "models_store"
+PAGES: Mapping[Path, Mapping[str, Callable[[], str]]] = {
+    ROOT / "docs/operating.md": {"settings": settings_table, "metrics": metrics_table},
+    ROOT / "README.md": {"quality": quality_table},
+}
+
+
 if __name__ == "__main__":
-    GUIDE.write_text(with_tables(GUIDE.read_text("utf-8")), "utf-8")
+    for page, tables in PAGES.items():
+        page.write_text(with_tables(page.read_text("utf-8"), tables), "utf-8")
