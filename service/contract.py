@@ -293,7 +293,7 @@ class Manifest(_Frozen):
             able.append("sample")
         if (generates and self.latent is not None) or (sweeps and "decode" in has):
             able.append("interpolate")
-        if sweeps or "latent_step" in has:
+        if "latent_step" in has or (sweeps and self.functions["sweep"].input(Role.CLAMP_MASK)):
             able.append("inpaint")
         if self.scores:
             able.append("score")

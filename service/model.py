@@ -211,10 +211,12 @@ class Model:
 
 
 def free_of_clamps(manifest: Manifest, rows: int, *, beta: float = 1.0) -> ByRole:
-    """What a chain with nothing clamped is fed."""
+    """What chains with nothing clamped are fed; of a conditional model, every label in turn."""
     assert isinstance(manifest.data, ImageData), "chains are of images"
     units = np.zeros((rows, *manifest.data.shape), np.uint8)
+    classes = len(manifest.labels.names) if manifest.labels else 1
     return {
+        Role.LABEL: np.arange(rows) % classes,
         Role.CLAMP_MASK: units,
         Role.CLAMP_VALUES: units,
         Role.BETA: np.full((rows, 1), beta, np.float32),

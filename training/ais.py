@@ -88,7 +88,7 @@ def ais(
             v = _transition(rbm, x, base=base, beta=schedule[k], generator=generator)
         if progress is not None:
             progress(k)
-    return _summarise(log_w, offset=_base_log_z(rbm, base), sign=1)
+    return summarise(log_w, offset=_base_log_z(rbm, base), sign=1)
 
 
 def reverse_ais(
@@ -114,7 +114,7 @@ def reverse_ais(
         log_w -= _log_ratio(rbm, v, x, base=base, low=schedule[k - 1], high=schedule[k])
         if progress is not None:
             progress(done)
-    return _summarise(log_w, offset=_base_log_z(rbm, base), sign=-1)
+    return summarise(log_w, offset=_base_log_z(rbm, base), sign=-1)
 
 
 def mean_log_probability(rbm: Rbm, v: Float[Tensor, "batch visible"], *, log_z: float) -> float:
@@ -156,8 +156,11 @@ def _transition(
     return draw(torch.sigmoid(y), generator)
 
 
-def _summarise(log_w: Float[Tensor, " runs"], *, offset: float, sign: int) -> LogZ:
-    """Mean weight and its 3σ interval in log space; sign -1 for weights of 1/Z."""
+def summarise(log_w: Float[Tensor, " runs"], *, offset: float, sign: int) -> LogZ:
+    """Mean weight and its 3σ interval in log space; `sign` -1 for weights of 1/Z.
+
+    `offset` is log Z of the model that is annealed from.
+    """
     top = log_w.max()
     w = (log_w - top).exp()
     mean = w.mean()

@@ -25,6 +25,7 @@ from training.data import DataConfig
 RECIPES: Final = {
     "rbm": "training.recipes.rbm:RECIPE",
     "dbm": "training.recipes.dbm:RECIPE",
+    "dbn": "training.recipes.dbn:RECIPE",
     "gan": "training.recipes.gan:RECIPE",
     "judge": "training.recipes.judge:RECIPE",
 }

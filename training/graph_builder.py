@@ -22,6 +22,7 @@ ONNX_TYPES = {
     "uint8": TensorProto.UINT8,
     "uint16": TensorProto.UINT16,
     "bool": TensorProto.BOOL,
+    "int64": TensorProto.INT64,
 }
 
 

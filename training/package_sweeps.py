@@ -32,10 +32,10 @@ def sample(
 
     `fixed` may hold more of the step function's inputs, by role.
     """
-    visible = _visible(package)
-    free = np.zeros((n, visible), bool)
-    clamps = {Role.CLAMP_MASK: free, Role.CLAMP_VALUES: free}
-    return run_chains(package, clamps | dict(fixed or {}), n=n, seed=seed, sweeps=sweeps)
+    clamped = (Role.CLAMP_MASK, Role.CLAMP_VALUES)
+    step = package.manifest.functions["sweep"]
+    free = {t.role: np.zeros((n, t.row_size), bool) for t in step.inputs if t.role in clamped}
+    return run_chains(package, free | dict(fixed or {}), n=n, seed=seed, sweeps=sweeps)
 
 
 def inpaint(
@@ -102,9 +102,3 @@ def _mean(
 
 def _noise_width(spec: FunctionSpec) -> int:
     return sum(t.row_size for t in spec.noises)
-
-
-def _visible(package: Package) -> int:
-    clamp = package.manifest.functions["sweep"].input(Role.CLAMP_MASK)
-    assert clamp is not None, "sweep takes no clamps"
-    return clamp.row_size

@@ -10,26 +10,21 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float
-from rich.console import Console
-from rich.progress import Progress
 from safetensors.torch import load as load_safetensors
 from torch import Tensor
 
 from service.contract import WEIGHTS_FILE, Quality
 from training.ais import LogZ, ais, mean_log_probability, reverse_ais
 from training.anomaly import anomaly_report
-from training.data import Dataset, binarise
+from training.binarised import binarisation, binary_rows, waiting
+from training.data import Dataset
 from training.package import Package
 from training.rbm import Rbm, base_rate_bias, draw
 from training.rbm_config import EvaluateTable
-
-# The seed of the one binarisation of the test images that every figure uses.
-BINARISATION_SEED = 28_28
 
 
 @dataclass(frozen=True)
@@ -79,7 +74,7 @@ def ais_figure(
     log_z = _forward(rbm, _base_bias(rbm, data), table)
     protocol = (
         f"AIS from the base-rate model, {table.runs} runs, {table.betas:,} betas, interval from "
-        f"±3σ of the mean weight; AIS flatters on average; {_binarisation(data)}; {weights}"
+        f"±3σ of the mean weight; AIS flatters on average; {binarisation(data.test)}; {weights}"
     )
     return _figure(rbm, data, log_z, name=name, protocol=protocol, command=command)
 
@@ -92,7 +87,7 @@ def reverse_ais_figure(
     protocol = (
         f"reverse AIS, {table.reverse_runs} runs, {table.betas:,} betas, from training images "
         f"after {table.reverse_burn_in:,} sweeps: errs low as far as these chains have mixed; "
-        f"{_binarisation(data)}; {weights}"
+        f"{binarisation(data.test)}; {weights}"
     )
     name = "test_log_probability_reverse_ais"
     return _figure(rbm, data, log_z, name=name, protocol=protocol, command=command)
@@ -101,7 +96,7 @@ def reverse_ais_figure(
 def _figure(
     rbm: Rbm, data: EvaluationData, log_z: LogZ, *, name: str, protocol: str, command: str
 ) -> Quality:
-    test = _binary_rows(data.test, device=rbm.b.device)
+    test = binary_rows(data.test, device=rbm.b.device)
     value = mean_log_probability(rbm, test, log_z=log_z.value)
     ends = (value + log_z.value - log_z.high, value + log_z.value - log_z.low)
     interval = ends if all(math.isfinite(end) for end in ends) else None
@@ -117,16 +112,9 @@ def _base_bias(rbm: Rbm, data: EvaluationData) -> Float[Tensor, " visible"]:
     return base_rate_bias(means.to(rbm.b.device))
 
 
-def _binarisation(data: EvaluationData) -> str:
-    return (
-        f"{len(data.test):,} test images, binarised once as Bernoulli draws of the grey values "
-        f"(numpy seed {BINARISATION_SEED})"
-    )
-
-
 def _forward(rbm: Rbm, base: Float[Tensor, " visible"], table: EvaluateTable) -> LogZ:
     generator = torch.Generator(rbm.b.device).manual_seed(table.seed)
-    with _bar("AIS", table.betas) as told:
+    with waiting("AIS", table.betas) as told:
         return ais(
             rbm,
             base_bias=base,
@@ -142,30 +130,10 @@ def _backward(
 ) -> LogZ:
     generator = torch.Generator(rbm.b.device).manual_seed(table.seed)
     rows = np.random.default_rng(table.seed).choice(len(train), table.reverse_runs)
-    v = _binary_rows(train.take(rows), device=rbm.b.device)
+    v = binary_rows(train.take(rows), device=rbm.b.device)
     for _ in range(table.reverse_burn_in):
         v, _h = rbm.sweep(draw(torch.sigmoid(rbm.hidden_input(v)), generator), generator)
-    with _bar("reverse AIS", table.betas) as told:
+    with waiting("reverse AIS", table.betas) as told:
         return reverse_ais(
             rbm, v, base_bias=base, betas=table.betas, generator=generator, progress=told
         )
-
-
-def _binary_rows(data: Dataset, *, device: torch.device) -> Float[Tensor, "n visible"]:
-    drawn = binarise(data.images, np.random.default_rng(BINARISATION_SEED))
-    return torch.from_numpy(drawn.reshape(len(data), -1)).to(device)
-
-
-class _bar:  # noqa: N801  (used as a function)
-    """A progress bar on stderr; gives the function that tells it how far the work is."""
-
-    def __init__(self, title: str, total: int) -> None:
-        self._progress = Progress(console=Console(stderr=True), transient=True)
-        self._task = self._progress.add_task(title, total=total)
-
-    def __enter__(self) -> Any:  # noqa: ANN401
-        self._progress.start()
-        return lambda done: self._progress.update(self._task, completed=done)
-
-    def __exit__(self, *_: object) -> None:
-        self._progress.stop()

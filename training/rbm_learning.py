@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from training.label_units import draw_visible
 from training.rbm import Rbm, draw
 
 
@@ -153,6 +154,7 @@ def update(
     rule: LearningRule,
     learning_rate: float,
     generator: torch.Generator,
+    labels: int = 0,
 ) -> None:
     """One step of stochastic maximum likelihood, in place.
 
@@ -162,6 +164,7 @@ def update(
         rule: what an update takes.
         learning_rate: > 0.
         generator: of the chains' noise.
+        labels: how many of the last visible units are label units, of which one is on.
     """
     rbm = state.rbm
     data = statistics(rbm, v)
@@ -170,7 +173,12 @@ def update(
     else:
         start = draw(torch.sigmoid(rbm.hidden_input(v)), generator)
     fantasy, particles = run_chains(
-        rbm, start, sweeps=rule.sweeps, precision=rule.chain_precision, generator=generator
+        rbm,
+        start,
+        sweeps=rule.sweeps,
+        precision=rule.chain_precision,
+        generator=generator,
+        labels=labels,
     )
     if rule.chains == "persistent":
         state.particles = particles
@@ -192,18 +200,16 @@ def run_chains(
     sweeps: int,
     precision: Literal["float32", "bfloat16"],
     generator: torch.Generator,
+    labels: int = 0,
 ) -> tuple[Float[Tensor, "chains visible"], Float[Tensor, "chains hidden"]]:
     """`sweeps` Gibbs sweeps from `h`: the last (v, h), as float32."""
     v = h.new_empty(0)
-    if precision == "float32":
-        for _ in range(sweeps):
-            v, h = rbm.sweep(h, generator)
-        return v, h
     # Only the products are rounded: log-odds and probabilities stay in float32.
-    W = rbm.W.bfloat16()
+    W = rbm.W if precision == "float32" else rbm.W.bfloat16()
     for _ in range(sweeps):
-        v = draw(torch.sigmoid((h.bfloat16() @ W.T).float() + rbm.b), generator)
-        h = draw(torch.sigmoid((v.bfloat16() @ W).float() + rbm.c), generator)
+        down = (h.to(W.dtype) @ W.T).to(h.dtype) + rbm.b
+        v = draw_visible(down, labels=labels, generator=generator)
+        h = draw(torch.sigmoid((v.to(W.dtype) @ W).to(h.dtype) + rbm.c), generator)
     return v, h
 
 

@@ -140,7 +140,7 @@ async def _decode(
     inputs: ByRole = {Role.LATENT: latent.truncate(path, psi)}
     if context.spec("generate").input(Role.LABEL) is not None and labels is None:
         labels = (0,)
-    drawn = draw_labels(context, labels, seed=0, n=len(path))
+    drawn = draw_labels(context, labels, function="generate", seed=0, rows=range(len(path)))
     if drawn is not None:
         inputs[Role.LABEL] = drawn
     return context.to_data_space(await context.map_role("generate", inputs, Role.DATA))

@@ -46,7 +46,9 @@ async def _generate(context: Context, query: Sample) -> Sampled:
         z = _given_latents(context, query)
     psi = query.truncation or context.manifest.defaults.truncation or 1.0
     inputs: ByRole = {Role.LATENT: latent.truncate(z, psi)}
-    labels = draw_labels(context, query.labels, seed=seed or 0, n=len(z))
+    labels = draw_labels(
+        context, query.labels, function="generate", seed=seed or 0, rows=range(len(z))
+    )
     if labels is not None:
         inputs[Role.LABEL] = labels
     x = await context.map_role("generate", inputs, Role.DATA)
@@ -58,15 +60,14 @@ async def _chains(context: Context, query: Sample) -> Sampled:
         if given is not None:
             raise InvalidInput(f"{context.model.id} samples by a Markov chain: leave {name} out",
                                pointer=f"/{name}")  # fmt: skip
-    if query.labels is not None:
-        raise InvalidInput(f"{context.model.id} has no labels: leave them out", pointer="/labels")
     return await (_from_pool if _wants_pool(context, query) else _burn_in)(context, query)
 
 
 def _wants_pool(context: Context, query: Sample) -> bool:
     """Whether to take warm chains: when asked, or by default where nothing else was asked."""
     pool = context.model.pool
-    chosen = {"seed": query.seed, "burn_in": query.burn_in, "temperature": query.temperature}
+    chosen = {"seed": query.seed, "burn_in": query.burn_in, "temperature": query.temperature,
+              "labels": query.labels}  # fmt: skip
     given = [name for name, value in chosen.items() if value is not None]
     if query.start == "pool":
         if pool is None:
@@ -108,7 +109,12 @@ async def _from_pool(context: Context, query: Sample) -> Sampled:
 async def _burn_in(context: Context, query: Sample) -> Sampled:
     seed = draw_seed() if query.seed is None else query.seed
     chains = free_chains(
-        context, seed=seed, rows=range(query.n), sweeps=query.burn_in, beta=_beta(query)
+        context,
+        seed=seed,
+        rows=range(query.n),
+        sweeps=query.burn_in,
+        beta=_beta(query),
+        labels=query.labels,
     )
     outcome = await run_chains(context, chains)
     x = await read_out(context, chains, outcome.state, values=query.values)
@@ -120,18 +126,28 @@ async def _burn_in(context: Context, query: Sample) -> Sampled:
 
 
 def free_chains(
-    context: Context, *, seed: int, rows: range, sweeps: int | None = None, beta: float = 1.0
+    context: Context,
+    *,
+    seed: int,
+    rows: range,
+    sweeps: int | None = None,
+    beta: float = 1.0,
+    labels: tuple[int, ...] | None = None,
 ) -> Chains:
-    """Chains with nothing clamped, of the model's default length unless told."""
+    """Chains with nothing clamped but the label, of the model's default length unless told."""
     if sweeps is None:
         sweeps = context.manifest.defaults.burn_in or 0
     context.check_sweeps(sweeps, "/burn_in")
+    fixed = free_of_clamps(context.manifest, len(rows), beta=beta)
+    drawn = draw_labels(context, labels, function=CHAIN, seed=seed, rows=rows)
+    if drawn is not None:
+        fixed[Role.LABEL] = drawn
     return Chains(
         step=CHAIN,
         seed=seed,
         rows=rows,
         sweeps=sweeps,
-        fixed=free_of_clamps(context.manifest, len(rows), beta=beta),
+        fixed=fixed,
         traced=True,
     )
 
@@ -151,11 +167,17 @@ def latent_of(context: Context) -> Latent:
 
 
 def draw_labels(
-    context: Context, labels: tuple[int, ...] | None, *, seed: int, n: int
+    context: Context,
+    labels: tuple[int, ...] | None,
+    *,
+    function: str,
+    seed: int,
+    rows: range,
 ) -> NDArray[np.int64] | None:
-    """The labels asked for, one or n; drawn evenly by (seed, row) when a model wants them."""
+    """The labels asked for, one or n; drawn evenly by (seed, row) when `function` wants them."""
+    n = len(rows)
     names = context.manifest.labels
-    wants = context.spec("generate").input(Role.LABEL) is not None
+    wants = context.spec(function).input(Role.LABEL) is not None
     if not wants or names is None:
         if labels is not None:
             raise InvalidInput(
@@ -164,7 +186,7 @@ def draw_labels(
         return None
     classes = len(names.names)
     if labels is None:
-        noise = uniform16(seed=seed, rows=range(n), stream=Stream.LABEL, width=4)
+        noise = uniform16(seed=seed, rows=rows, stream=Stream.LABEL, width=4)
         wide = np.ascontiguousarray(noise).view(np.uint64)[:, 0]
         return (wide % np.uint64(classes)).astype(np.int64)
     if len(labels) not in {1, n}:

@@ -1,0 +1,227 @@
+"""A deep machine's whole path: recipe, package, evaluation, and what the service makes of it."""
+
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import load as load_safetensors
+from safetensors.torch import load as load_torch
+
+from service.contract import PackageError, read_package
+from service.engine import open_engine
+from service.queries import (
+    Call,
+    Classify,
+    Encode,
+    ImagePoint,
+    Inpaint,
+    Interpolate,
+    Reconstruct,
+    Sample,
+    Score,
+    SeedPoint,
+)
+from service.settings import Settings
+from tests.training.test_dbm import deep_machine
+from tests.training.test_training_cli import call, places
+from training.dbm import MeanField, mean_field
+from training.dbm_classifier import classifier_inputs, trained_classifier, unrolled
+from training.dbm_export import check_parity
+from training.dbm_learning import dbm_of
+from training.package import Package
+from training.package_sweeps import inpaint, sample
+from training.quantised_deep import quantise_deep
+
+RECIPE = """
+name = "{name}"
+kind = "dbm"
+seed = 3
+[data]
+name = "digits"
+limit = 300
+holdout = 100
+[model]
+hidden = {hidden}
+[train]
+phases = [{{ epochs = 2, batch = 20, chains = 20, sweeps = 1 }}]
+monitor_betas = 20
+[export]
+burn_in = 8
+inpaint_steps = 3
+mean_field_updates = 5
+[evaluate]
+betas = 50
+runs = 20
+reverse_runs = 10
+reverse_burn_in = 5
+"""
+LAYER = """
+[[pretrain]]
+phases = [{ epochs = 1, batch = 20, chains = 20, sweeps = 1 }]
+"""
+CLASSIFY = """
+[classify]
+epochs = 3
+batch = 20
+"""
+MODELS = ("two-layers", "three-layers")
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("work")
+    for name, hidden in zip(MODELS, ([10, 8], [10, 8, 6]), strict=True):
+        text = RECIPE.format(name=name, hidden=hidden) + LAYER * len(hidden)
+        text += CLASSIFY if name == "two-layers" else ""
+        (folder / f"{name}.toml").write_text(text)
+        call("train", str(folder / f"{name}.toml"), *places(folder), "--threads", "1")
+    return folder
+
+
+@pytest.fixture
+async def engine(trained):
+    made = await open_engine(Settings(models_store=trained / "store", device="cpu"))
+    yield made
+    await made.stop()
+
+
+async def ask(engine, model, query):
+    return await engine.run(engine.registry.get(model), query, Call.lasting(30))
+
+
+def digits(n=3):
+    return np.random.default_rng(0).random((n, 1, 8, 8), dtype=np.float32)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_training_publishes_a_package_with_bounds_and_pictures(trained, model):
+    manifest = read_package(trained / "store" / model / "1")
+    assert manifest.family == "dbm"
+    assert manifest.capabilities == (
+        "sample", "interpolate", "inpaint", "score", "encode", "reconstruct",
+        *(["classify"] if model == "two-layers" else []),
+    )  # fmt: skip
+    names = [q.name for q in manifest.quality]
+    assert names[:3] == ["test_bound", "test_bound_float_weights", "test_bound_reverse_ais"]
+    assert {"preview.png", "inpainting.png", "card.md"} <= set(manifest.files)
+    assert all(manifest.functions[f].exact for f in ("sweep", "start", "readout"))
+
+
+def test_the_published_weights_are_the_dequantised_integers(trained):
+    package = trained / "store" / "three-layers" / "1"
+    tensors = load_safetensors((package / "weights.safetensors").read_bytes())
+    shapes = {k: v.shape for k, v in tensors.items()}
+    assert shapes == {
+        "weight.1": (64, 10), "weight.2": (10, 8), "weight.3": (8, 6),
+        "bias.0": (64,), "bias.1": (10,), "bias.2": (8,), "bias.3": (6,),
+    }  # fmt: skip
+    step = read_package(package).provenance["weight_step"]
+    for name, values in tensors.items():
+        np.testing.assert_allclose(values / step, np.rint(values / step), atol=1e-2, err_msg=name)
+
+
+def test_evaluating_prints_the_figures_that_were_published(trained):
+    output = call("evaluate", "two-layers@1", "--store", str(trained / "store"), "--device", "cpu")
+    published = read_package(trained / "store" / "two-layers" / "1").quality[0]
+    assert "test_bound" in output
+    assert f"{published.value:.4g}" in output
+
+
+def test_a_run_that_still_pretrains_cannot_be_exported(trained, tmp_path):
+    recipe = trained / "two-layers.toml"
+    run = trained / "runs" / "two-layers" / "checkpoints"
+    newest = max(run.glob("step-*.pt"))
+    state = torch.load(newest, weights_only=True)
+    folder = tmp_path / "two-layers"
+    (folder / "checkpoints").mkdir(parents=True)
+    torch.save(state | {"stage": "rbm-2"}, folder / "checkpoints" / newest.name)
+    kept = (trained / "runs" / "two-layers" / "recipe.json").read_text()
+    (folder / "recipe.json").write_text(kept)
+    output = call("export", str(recipe), "--runs", str(tmp_path), code=2)
+    assert "train on with --resume" in output
+
+
+def test_parity_notices_another_machine(trained):
+    package = Package(trained / "store" / "two-layers" / "1")
+    stranger = quantise_deep(deep_machine(64, 10, 8), bits=8)
+    with pytest.raises(PackageError, match="sweep 0 has"):
+        check_parity(package, stranger, updates=5, seed=0)
+
+
+@pytest.mark.parametrize("model", MODELS)
+async def test_the_service_draws_what_the_package_draws_for_the_same_seed(engine, trained, model):
+    package = Package(trained / "store" / model / "1")
+    (mine,) = sample(package, n=3, seed=7, sweeps=[8])
+    served = await ask(engine, model, Sample(n=3, seed=7))
+    assert served.samples.tobytes() == mine.tobytes()
+    assert served.diagnostics.sweeps == 8
+
+
+@pytest.mark.parametrize("model", MODELS)
+async def test_the_service_fills_holes_and_keeps_what_is_known(engine, trained, model):
+    hole = np.zeros((1, 8, 8), bool)
+    hole[:, 2:6, 2:6] = True
+    images = digits()
+    served = await ask(engine, model, Inpaint(images=images, mask=hole.astype(np.float32), seed=4))
+    filled = served.samples[:, 0]
+    assert np.array_equal(filled[:, ~hole], images[:, ~hole])
+    package = Package(trained / "store" / model / "1")
+    mine = inpaint(package, images, hole, seed=4, sweeps=3)
+    assert np.array_equal(mine[:, ~hole], images[:, ~hole])
+    assert not np.array_equal(mine[:, hole], images[:, hole])
+
+
+@pytest.mark.parametrize("model", MODELS)
+async def test_paths_run_between_seeds_and_images(engine, model):
+    """A chain of several layers hands `decode` the one that it takes."""
+    ends = (SeedPoint(seed=1), SeedPoint(seed=2))
+    path = await ask(engine, model, Interpolate(points=ends, frames=5))
+    assert path.frames.shape == (5, 1, 8, 8)
+    assert path.latents.shape == (5, 10)
+    assert set(np.unique(path.latents[0])) <= {0.0, 1.0}
+    alone = await ask(engine, model, Sample(n=1, seed=1))
+    assert np.array_equal(path.frames[0], alone.samples[0])
+    mixed = (ImagePoint(image=digits(1)[0]), SeedPoint(seed=2))
+    crossing = await ask(engine, model, Interpolate(points=mixed, frames=3))
+    assert np.array_equal(crossing.frames[-1], path.frames[-1])
+
+
+async def test_images_are_classified_by_the_classifier_that_was_tuned(engine, trained):
+    answer = await ask(engine, "two-layers", Classify(images=digits(9)))
+    assert answer.labels == tuple("0123456789")
+    run = trained / "runs" / "two-layers"
+    machine = dbm_of(load_torch((trained / "store/two-layers/1/weights.safetensors").read_bytes()))
+    rule = MeanField(updates=5, tolerance=0.0)
+    tuned = trained_classifier(machine, rule, run)
+    rows = torch.from_numpy(digits(9).reshape(9, -1))
+    expected = torch.softmax(tuned.logits(classifier_inputs(machine, rows, rule)), 1)
+    np.testing.assert_allclose(answer.probabilities, expected, atol=1e-5)
+    figures = {q.name: q for q in read_package(trained / "store/two-layers/1").quality}
+    assert 0 <= figures["test_error"].value <= 100
+    assert trained_classifier(deep_machine(64, 10, 8), rule, run) is None
+
+
+def test_an_unrolled_machine_first_gives_its_own_mean_field():
+    machine = deep_machine(6, 5, 4, 3, scale=0.5).to(torch.float32)
+    x = torch.rand(7, 6, generator=torch.Generator().manual_seed(0))
+    rule = MeanField(updates=500, tolerance=1e-7)
+    mu = mean_field(machine, x, rule)
+    net = unrolled(machine, labels=2)
+    inputs = classifier_inputs(machine, x, rule)
+    h = inputs[0]
+    for layer in (1, 2, 3):
+        joined = torch.cat([h, inputs[layer]], 1) if layer < 3 else h
+        h = torch.sigmoid(joined @ net.W[layer - 1] + net.b[layer - 1])
+        torch.testing.assert_close(h, mu[layer], atol=1e-5, rtol=1e-4)
+    assert net.logits(inputs).abs().max() == 0
+
+
+@pytest.mark.parametrize("model", MODELS)
+async def test_images_are_encoded_reconstructed_and_scored(engine, model):
+    features = await ask(engine, model, Encode(images=digits()))
+    assert features.features.shape == (3, 10)
+    again = await ask(engine, model, Reconstruct(images=digits()))
+    assert again.images.shape == (3, 1, 8, 8)
+    scored = await ask(engine, model, Score(images=digits(), explain=True))
+    assert scored.method == "negative_bound"
+    assert ((scored.p_values > 0) & (scored.p_values <= 1)).all()
+    assert scored.heatmaps.shape == (3, 1, 8, 8)

@@ -1,0 +1,163 @@
+"""Pre-training and joint training of a deep machine: tied copies, and resumption to the bit."""
+
+import json
+
+import pytest
+import torch
+
+from tests.training.test_dbm import generator
+from training.dbm_config import DeepModelTable, JointTable
+from training.dbm_learning import DbmLearner
+from training.dbm_training import check_alive, compose, restore_averaged, train_dbm
+from training.layerwise import doubled, doublings, rise, single, tie
+from training.rbm import Rbm, initialise
+from training.rbm_config import Phase, TrainTable
+from training.rbm_learning import LearnerState, LearningRule, update
+from training.rbm_training import TrainingData
+from training.run import Interrupted, Run, TrainingDiverged, newest_checkpoint
+from training.stages import check_sane
+
+SIZES = (6, 5, 4)
+LAYER = TrainTable(phases=(Phase(epochs=2, batch=20, chains=6, sweeps=1),), monitor_every=1)
+JOINT = JointTable(
+    phases=(
+        Phase(epochs=2, batch=20, chains=8, sweeps=2),
+        Phase(epochs=1, batch=25, chains=12, sweeps=1, chain_precision="bfloat16"),
+    ),
+    momentum=0.5,
+    monitor_every=1,
+    monitor_betas=5,
+)
+# 3 + 3 updates an RBM of three, then 3 + 3 + 2 together.
+UPDATES = 3 * 6 + 8
+
+
+def tiny_data() -> TrainingData:
+    images = torch.rand(50, 12, generator=generator())
+    return TrainingData(images=images, held_out=images[:10], shape=(1, 3, 4))
+
+
+def go(directory, *, resume=False, stop_after=None, train=JOINT):
+    run = Run(directory, resume=resume, config={})
+    asked = iter(range(1, 10**9))
+    try:
+        return train_dbm(
+            tiny_data(),
+            model=DeepModelTable(hidden=SIZES),
+            pretraining=(LAYER,) * 3,
+            train=train,
+            seed=3,
+            run=run,
+            stop=lambda: next(asked) == stop_after,
+        )
+    finally:
+        run.close()
+
+
+def small_rbm(visible: int, hidden: int, seed: int = 0) -> Rbm:
+    mean = torch.rand(visible, generator=generator(seed))
+    return initialise(mean, hidden=hidden, scale=0.5, generator=generator(seed))
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("whole")
+    return go(directory), directory
+
+
+@pytest.mark.parametrize("stop_after", [1, 7, 17, 19, 24])
+def test_a_run_stopped_in_any_stage_goes_on_to_the_same_bits(tmp_path, whole, stop_after):
+    with pytest.raises(Interrupted):
+        go(tmp_path, stop_after=stop_after)
+    again = go(tmp_path, resume=True)
+    for found, expected in zip((*again.W, *again.b), (*whole[0].W, *whole[0].b), strict=True):
+        assert torch.equal(found, expected)
+
+
+def test_the_last_checkpoint_holds_the_machine_that_was_returned(whole):
+    machine, directory = whole
+    checkpoint = newest_checkpoint(directory)
+    assert checkpoint["step"] == UPDATES
+    found = restore_averaged(checkpoint)
+    assert all(torch.equal(a, b) for a, b in zip(found.W, machine.W, strict=True))
+    assert machine.sizes == (12, *SIZES)
+
+
+def test_a_checkpoint_of_pretraining_holds_no_deep_machine(tmp_path):
+    with pytest.raises(Interrupted, match="rbm-2"):
+        go(tmp_path, stop_after=8)
+    assert restore_averaged(newest_checkpoint(tmp_path)) is None
+
+
+def test_bounds_sheets_and_histograms_are_logged(whole):
+    _, directory = whole
+    lines = [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
+    bounds = [line for line in lines if "bound__held_out" in line]
+    assert [line["epoch"] for line in bounds] == [1, 2, 3]
+    assert all(line["bound__held_out"] < 0 for line in bounds)
+    assert len(list((directory / "samples").glob("particles-*.png"))) == 3
+    assert any("rbm-2__largest_weight" in line for line in lines)
+
+
+def test_a_rate_that_is_far_too_high_ends_with_words(tmp_path):
+    wild = JOINT.model_copy(update={"learning_rate": 10.0, "momentum": 0.99})
+    phases = (Phase(epochs=200, batch=20, chains=8, sweeps=1),)
+    with pytest.raises(TrainingDiverged, match="learning rate"):
+        go(tmp_path, train=wild.model_copy(update={"phases": phases}))
+
+
+def test_numbers_that_are_not_finite_and_dead_chains_are_told():
+    with pytest.raises(TrainingDiverged, match=r"weight\.1 is not finite at step 7"):
+        check_sane({"weight.1": torch.tensor([1.0, torch.nan])}, step=7)
+    machine = compose([small_rbm(6, 4), small_rbm(4, 3)])
+    learner = DbmLearner.begin(machine, data=torch.ones(1, 6), chains=5, generator=generator())
+    with pytest.raises(TrainingDiverged, match="all 5 chains show the same image"):
+        check_alive(learner, step=3)
+
+
+@pytest.mark.parametrize("doubling", ["none", "below", "above", "both"])
+def test_one_copy_of_a_doubled_machine_is_the_machine(doubling):
+    rbm = small_rbm(5, 3)
+    twice = doubled(rbm, doubling)
+    back = single(twice, doubling)
+    for name in ("W", "b", "c"):
+        torch.testing.assert_close(getattr(back, name), getattr(rbm, name))
+    v = (torch.rand(4, 5, generator=generator()) < 0.5).float()
+    seen = v.repeat(1, len(twice.b) // 5)
+    factor = len(twice.b) // 5
+    torch.testing.assert_close(twice.hidden_input(seen)[:, :3], rbm.c + factor * (v @ rbm.W))
+
+
+@pytest.mark.parametrize("doubling", ["below", "above", "both"])
+def test_copies_stay_tied_through_learning(doubling):
+    twice = doubled(small_rbm(6, 4), doubling)
+    state = LearnerState.begin(twice, chains=5, visible_mean=torch.full_like(twice.b, 0.5))
+    g = generator(1)
+    data = (torch.rand(10, 6, generator=g) < 0.5).float()
+    for _ in range(3):
+        x = data.repeat(1, len(state.b) // 6)
+        update(state, x, rule=LearningRule(sweeps=1, momentum=0.5), learning_rate=0.1, generator=g)
+        tie(state, doubling)
+    for rbm in (state.rbm, state.averaged):
+        again = doubled(single(rbm, doubling), doubling)
+        torch.testing.assert_close(again.W, rbm.W)
+        torch.testing.assert_close(again.b, rbm.b)
+
+
+def test_the_composed_machine_halves_what_two_neighbours_say_twice():
+    low, high = small_rbm(6, 4, seed=1), small_rbm(4, 3, seed=2)
+    dbm = compose([low, high])
+    v = (torch.rand(5, 6, generator=generator()) < 0.5).float()
+    h2 = (torch.rand(5, 3, generator=generator(1)) < 0.5).float()
+    from_below = low.c + 2 * (v @ low.W)
+    from_above = high.b + 2 * (h2 @ high.W.T)
+    torch.testing.assert_close(dbm.input(1, {0: v, 2: h2}), (from_below + from_above) / 2)
+
+
+def test_activities_rise_through_doubled_layers():
+    assert doublings(2) == ("below", "above")
+    assert doublings(4) == ("below", "both", "both", "above")
+    rbm = Rbm(W=torch.full((2, 3), 50.0), b=torch.zeros(2), c=torch.full((3,), -75.0))
+    v = torch.tensor([[1.0, 0.0], [0.0, 0.0]])
+    assert rise(v, [rbm], ["below"], generator()).tolist() == [[1, 1, 1], [0, 0, 0]]
+    assert rise(v, [rbm], ["none"], generator()).tolist() == [[0, 0, 0], [0, 0, 0]]

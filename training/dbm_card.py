@@ -1,0 +1,147 @@
+"""What the card of a deep Boltzmann machine says.
+
+recipe, exported machine, training, figures ──► dbm_card ──► Markdown
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from service.contract import Quality
+from training.card import ModelCard, Picture, duration, write_card
+from training.classifier import Classifier
+from training.data import Dataset
+from training.dbm import Dbm
+from training.dbm_config import DbmConfig
+from training.quantised_deep import QuantisedDbm
+from training.rbm_config import TrainTable
+
+
+@dataclass(frozen=True)
+class TrainedDbm:
+    """A training's averaged machine, what it cost so far, and its data.
+
+    `classifier` was fine-tuned from the machine as it is exported, where there is one.
+    """
+
+    dbm: Dbm
+    classifier: Classifier | None
+    steps: int
+    seconds: float
+    train: Dataset
+    held_out: Dataset
+
+
+def summary(config: DbmConfig, dbm: QuantisedDbm) -> str:
+    """What the model is, in a sentence."""
+    return (
+        f"A deep Boltzmann machine of binary units, {_shape(dbm)}, on {config.data.title}: samples "
+        "by block Gibbs sweeps that are exact on every device, conditional inpainting, features by "
+        "mean-field, and anomaly scores by the variational bound."
+    )
+
+
+def dbm_card(
+    config: DbmConfig,
+    dbm: QuantisedDbm,
+    trained: TrainedDbm,
+    figures: Sequence[Quality],
+    facts: Mapping[str, Any],
+    *,
+    drawn: Sequence[str],
+) -> str:
+    """The card in Markdown; `facts` is the provenance, `drawn` the pictures that are there."""
+    captions = {
+        "preview.png": (
+            f"Fresh samples (visible probabilities) after {config.export.burn_in:,} sweeps from "
+            f"the base rates, seed {config.seed}; none chosen."
+        ),
+        "inpainting.png": (
+            "Held-out images; the same without their centre; five fillings each, "
+            f"{config.export.inpaint_steps:,} clamped sweeps. None chosen."
+        ),
+    }
+    pictures = [Picture(file, captions[file]) for file in captions if file in drawn]
+    return write_card(
+        ModelCard(
+            title=f"{config.name} {config.version}",
+            summary=summary(config, dbm),
+            uses=(
+                "Sampling, inpainting, interpolation and anomaly scores for images like these.",
+                "A reference for samplers: the same seed gives the same bytes on CPU and GPU.",
+            ),
+            limits=(
+                "Pixels are taken as probabilities of ink: grey is uncertainty, not shade.",
+                "A fresh chain keeps to the mode that it falls into for thousands of sweeps.",
+                "A p-value says how unusual a score is among held-out training images, not why.",
+            ),
+            training_data=(
+                f"{config.data.title}: {len(trained.train):,} images of "
+                f"{'×'.join(map(str, trained.train.shape[1:]))} to train on, "
+                f"{len(trained.held_out):,} held out by seed {config.seed} for monitoring and "
+                "calibration. Fresh Bernoulli draws of the grey values in each epoch. The test "
+                "images were used for the figures below alone."
+            ),
+            training=_how(config, trained),
+            quality=figures,
+            pictures=pictures or [Picture("preview.png", "A training image.")],
+            provenance=facts,
+            notes=_notes(config, dbm, trained),
+        )
+    )
+
+
+def _notes(config: DbmConfig, dbm: QuantisedDbm, trained: TrainedDbm) -> dict[str, str]:
+    notes = {"The weights": _weights_note(dbm)}
+    table = config.classify
+    if table is not None and trained.classifier is not None:
+        notes["The classifier"] = (
+            "`classify` is the machine's mean-field unrolled once with a softmax on top, "
+            f"fine-tuned on the labels of the same training images: {table.epochs} epochs of Adam, "
+            f"learning rate {table.learning_rate:g} falling to {table.final_learning_rate:g}, "
+            f"dropout {table.input_dropout:g} of inputs and {table.dropout:g} of hidden units. It "
+            "has weights of its own and does not touch the other functions."
+        )
+    return notes
+
+
+def _how(config: DbmConfig, trained: TrainedDbm) -> str:
+    table = config.train
+    layers = "; ".join(
+        f"layer {i}: {_phases(layer)}, learning rate {layer.learning_rate:g} to "
+        f"{layer.final_learning_rate:g}"
+        for i, layer in enumerate(config.pretrain, start=1)
+    )
+    return (
+        f"Layer by layer, as restricted machines in which a layer with a second neighbour stands "
+        f"twice ({layers}). Then all layers together: centred stochastic maximum likelihood with "
+        f"at most {table.mean_field_updates} rounds of mean-field for the data and persistent "
+        f"chains of {'/'.join(map(str, sorted({p.sweeps for p in table.phases})))} sweeps for the "
+        f"model; {_phases(table)}. Learning rate {table.learning_rate:g} falling linearly to "
+        f"{table.final_learning_rate:g}, momentum {table.momentum:g}, L2 {table.weight_decay:g}; "
+        f"the exported weights are an exponential average (decay {table.ema_decay:g}). "
+        f"{trained.steps:,} updates, {duration(trained.seconds)}."
+    )
+
+
+def _phases(table: TrainTable) -> str:
+    return ", then ".join(
+        f"{p.epochs} epochs with batches of {p.batch} and {p.chains} chains" for p in table.phases
+    )
+
+
+def _weights_note(dbm: QuantisedDbm) -> str:
+    depth = len(dbm.W)
+    return (
+        f"`weights.safetensors` holds `weight.1` … `weight.{depth}` [lower, upper] and `bias.0` … "
+        f"`bias.{depth}`: the exported {dbm.bits}-bit integers times one step of "
+        f"{float(dbm.step):.6g}, which are the model. E = −Σ b^l·h^l − Σ h^{{l−1}}ᵀW^l h^l, with "
+        "h⁰ the visible units. Sweeps add integers and compare with logistic noise, so that they "
+        "depend on no batch size, thread count or device."
+    )
+
+
+def _shape(dbm: QuantisedDbm) -> str:
+    return "-".join(map(str, dbm.sizes))

@@ -1,0 +1,132 @@
+"""What the card of a deep belief network says.
+
+recipe, exported network, training, figures ──► dbn_card ──► Markdown
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from service.contract import Quality
+from training.belief_graphs import QuantisedDbn
+from training.card import ModelCard, Picture, duration, write_card
+from training.classifier import Classifier
+from training.data import Dataset
+from training.dbn import Dbn
+from training.dbn_config import DbnConfig
+
+
+@dataclass(frozen=True)
+class TrainedDbn:
+    """A training's averaged network, what it cost so far, and its data.
+
+    `classifier` was fine-tuned from the network, where there is one.
+    """
+
+    dbn: Dbn
+    classifier: Classifier | None
+    steps: int
+    seconds: float
+    train: Dataset
+    held_out: Dataset
+
+
+def summary(config: DbnConfig, dbn: QuantisedDbn) -> str:
+    """What the model is, in a sentence."""
+    sizes = [dbn.down[0].visible, *config.model.hidden]
+    labels = f" with {dbn.labels} label units at the top" if dbn.labels else ""
+    asked = "samples of the label that is asked for" if dbn.labels else "samples"
+    return (
+        f"A deep belief network of binary units, {'-'.join(map(str, sizes))}{labels}, on "
+        f"{config.data.title}: {asked} by Gibbs sweeps that are exact on every device and a pass "
+        "down, features by a pass up, and anomaly scores by the variational bound."
+    )
+
+
+def dbn_card(
+    config: DbnConfig,
+    dbn: QuantisedDbn,
+    trained: TrainedDbn,
+    figures: Sequence[Quality],
+    facts: Mapping[str, Any],
+    *,
+    drawn: bool,
+) -> str:
+    """The card in Markdown; `facts` is the provenance, `drawn` whether samples are shown."""
+    rows = "one column for each label" if dbn.labels else "none chosen"
+    caption = (
+        f"Fresh samples (visible probabilities) after {config.export.burn_in:,} sweeps of the top "
+        f"machine, seed {config.seed}; {rows}."
+    )
+    return write_card(
+        ModelCard(
+            title=f"{config.name} {config.version}",
+            summary=summary(config, dbn),
+            uses=(
+                "Sampling, interpolation, features and anomaly scores for images like these.",
+                "A reference for samplers: the same seed gives the same bytes on CPU and GPU.",
+            ),
+            limits=(
+                "It cannot fill holes: its layers are directed, and no chain of it holds pixels.",
+                "Pixels are taken as probabilities of ink: grey is uncertainty, not shade.",
+                "The score takes hidden units at their mean, so that it is near the bound only.",
+            ),
+            training_data=(
+                f"{config.data.title}: {len(trained.train):,} images of "
+                f"{'×'.join(map(str, trained.train.shape[1:]))} to train on, "
+                f"{len(trained.held_out):,} held out by seed {config.seed} for monitoring and "
+                "calibration. Fresh Bernoulli draws of the grey values in each epoch. The test "
+                "images were used for the figures below alone."
+            ),
+            training=_how(config, trained),
+            quality=figures,
+            pictures=[Picture("preview.png", caption if drawn else "A training image.")],
+            provenance=facts,
+            notes=_notes(config, dbn, trained),
+        )
+    )
+
+
+def _how(config: DbnConfig, trained: TrainedDbn) -> str:
+    table = config.train
+    phases = "; ".join(
+        f"{p.epochs} epochs with batches of {p.batch}, {p.chains} chains and {p.sweeps} sweeps"
+        for p in table.phases
+    )
+    below = "; ".join(
+        f"layer {i}: {sum(p.epochs for p in layer.phases)} epochs, learning rate "
+        f"{layer.learning_rate:g} to {layer.final_learning_rate:g}"
+        for i, layer in enumerate(config.pretrain, start=1)
+    )
+    return (
+        f"Directed layers greedily as restricted machines ({below}). Then the top machine by "
+        f"centred PCD: {phases}; learning rate {table.learning_rate:g} falling linearly to "
+        f"{table.final_learning_rate:g}, L2 {table.weight_decay:g}. After {table.greedy_epochs} "
+        "epochs the directed layers learn too, by wake and sleep, at "
+        f"{table.lower_learning_rate:g} falling likewise. The exported weights are an exponential "
+        f"average (decay {table.ema_decay:g}). {trained.steps:,} updates, "
+        f"{duration(trained.seconds)}."
+    )
+
+
+def _notes(config: DbnConfig, dbn: QuantisedDbn, trained: TrainedDbn) -> dict[str, str]:
+    notes = {
+        "The weights": (
+            "`weights.safetensors` holds for each directed layer `up.i`, `up_bias.i` (recognition) "
+            "and `down.i`, `down_bias.i` (generation), [lower, upper], and `top.weight`, "
+            "`top.visible_bias`, `top.hidden_bias`, in which label units come last: the exported "
+            f"{dbn.top.bits}-bit integers times a step for each matrix, which are the model."
+        )
+    }
+    table = config.classify
+    if table is not None and trained.classifier is not None:
+        notes["The classifier"] = (
+            "`classify` is the recognition network with a softmax on top, fine-tuned on the labels "
+            f"of the same training images: {table.epochs} epochs of Adam, learning rate "
+            f"{table.learning_rate:g} falling to {table.final_learning_rate:g}, dropout "
+            f"{table.input_dropout:g} of inputs and {table.dropout:g} of hidden units. It has "
+            "weights of its own and does not touch the other functions."
+        )
+    return notes

@@ -1,0 +1,144 @@
+"""From a trained deep belief network to a published package.
+
+TrainedDbn (float32) ──quantise──► graphs ──► publish_dbn ──► package   check_parity ──► or not
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from service.contract import Defaults, ImageData, Labels, PackageError, Quality, Role
+from service.domain.randomness import logistic
+from training.belief_graphs import QuantisedDbn, dbn_functions, quantise_network, reference_sweep
+from training.config import Workspace
+from training.dbm import binary_entropy
+from training.dbm_export import bound_score, label_names
+from training.dbn import Dbn, log_bernoulli
+from training.dbn_card import TrainedDbn, dbn_card, summary
+from training.dbn_config import DbnConfig
+from training.dbn_weights import weights_file
+from training.label_units import log_evidence
+from training.package import Package, publish
+from training.package_sweeps import sample
+from training.provenance import provenance
+from training.rbm import base_rate_bias
+from training.sheets import png_bytes, sheet
+
+SHEET_ROWS = 10
+BASE_RATE_IMAGES = 5000
+PARITY_CHAINS = 32
+PARITY_SWEEPS = 50
+# float32 sums of some thousand products, taken in another order.
+BOUND_TOLERANCE_NATS = 0.05
+
+
+def publish_dbn(
+    store: Path,
+    config: DbnConfig,
+    workspace: Workspace,
+    trained: TrainedDbn,
+    *,
+    figures: Sequence[Quality],
+    draft: Package | None = None,
+) -> Path:
+    """Write the package under `store`; with a sheet of samples, where a `draft` can draw it."""
+    dbn = quantise_network(trained.dbn, bits=config.export.bits)
+    functions = dbn_functions(
+        dbn,
+        base_bias=_base_bias(dbn, trained),
+        shape=trained.train.shape,
+        classifier=trained.classifier,
+    )
+    facts = provenance(
+        config, workspace, steps=trained.steps, seconds=trained.seconds, weight_bits=dbn.top.bits
+    )
+    preview = sheet(trained.held_out.images[:1], columns=1)
+    if draft is not None:
+        preview = _sheet(draft, config, labels=dbn.labels)
+    held_out = f"{len(trained.held_out):,} images of the training set, never trained on"
+    named = dbn.labels or trained.classifier is not None
+    return publish(
+        store,
+        name=config.name,
+        version=config.version,
+        family="dbn",
+        description=summary(config, dbn),
+        data=ImageData(shape=trained.train.shape),
+        labels=Labels(names=label_names(trained.train)) if named else None,
+        functions=functions,
+        scores=(bound_score(functions["score"], trained.held_out, held_out),),
+        defaults=Defaults(burn_in=config.export.burn_in, truncation=None),
+        quality=figures,
+        provenance=facts,
+        card=dbn_card(config, dbn, trained, figures, facts, drawn=draft is not None),
+        preview=png_bytes(preview),
+        weights=weights_file(dbn.dequantised()),
+    )
+
+
+def check_parity(package: Package, dbn: QuantisedDbn, *, seed: int) -> None:
+    """Hold a package's graphs against the network in 64-bit and float32 arithmetic.
+
+    The chain must agree bit for bit, under labels and temperatures; scores as far as float32 sums
+    do.
+
+    Raises:
+        PackageError: it does not; says where.
+    """
+    rng = np.random.default_rng(seed)
+    n = PARITY_CHAINS
+    h = (rng.random((n, dbn.units)) < 0.5).astype(np.uint8)
+    label = rng.integers(0, max(dbn.labels, 1), n)
+    fixed = {"label": label} if dbn.labels else {}
+    beta = rng.uniform(0.5, 2.0, (n, 1)).astype(np.float32)
+    for step in range(PARITY_SWEEPS):
+        sizes = {"noise_top": dbn.top.hidden, "noise_h": dbn.units}
+        noise = {
+            name: logistic(rng.integers(0, 65_536, (n, units), np.uint16))
+            for name, units in sizes.items()
+        }
+        found = package.run("sweep", h=h, beta=beta, **noise, **fixed)["next_h"]
+        expected = reference_sweep(dbn, h, label=label, noise=noise, beta=beta)
+        if not np.array_equal(found, expected):
+            raise PackageError(f"sweep {step} has {int((found != expected).sum())} units wrong")
+        h = expected
+    x = rng.random((n, *package.manifest.functions["score"].inputs[0].row_shape), dtype=np.float32)
+    exact = mean_field_bound(
+        dbn.dequantised().to(torch.float64), torch.from_numpy(x.reshape(n, -1)).double()
+    )
+    worst = float(np.abs(package.run("score", x=x)["negative_bound"] + exact.numpy()).max())
+    if not worst <= BOUND_TOLERANCE_NATS:
+        raise PackageError(f"score differs from the one in torch by {worst:.3g} nats")
+
+
+def mean_field_bound(dbn: Dbn, x: torch.Tensor) -> torch.Tensor:
+    """What `score` is the negative of: the bound's integrand, with every layer at its mean."""
+    total = torch.zeros(len(x), dtype=x.dtype)
+    for layer in dbn.layers:
+        mu = torch.sigmoid(layer.recognise(x))
+        total = total + log_bernoulli(x, layer.generate(mu)) + binary_entropy(mu).sum(1)
+        x = mu
+    return total + log_evidence(dbn.top, x, labels=dbn.labels)
+
+
+def _base_bias(dbn: QuantisedDbn, trained: TrainedDbn) -> np.ndarray[tuple[int], np.dtype]:
+    """Log-odds of the topmost directed layer's mean activities over training images."""
+    x = torch.from_numpy(trained.train.images[:BASE_RATE_IMAGES].reshape(-1, dbn.down[0].visible))
+    for layer in dbn.dequantised().layers:
+        x = torch.sigmoid(layer.recognise(x))
+    bias: np.ndarray[tuple[int], np.dtype] = base_rate_bias(x.mean(0)).numpy()
+    return bias
+
+
+def _sheet(draft: Package, config: DbnConfig, *, labels: int) -> np.ndarray:
+    """Fresh samples; of a conditional network, one column for each label."""
+    columns = labels or SHEET_ROWS
+    n = SHEET_ROWS * columns
+    fixed = {Role.LABEL: np.arange(n) % columns} if labels else {}
+    burn_in = config.export.burn_in
+    (fresh,) = sample(draft, n=n, seed=config.seed, sweeps=[burn_in], fixed=fixed)
+    return sheet(fresh, columns=columns)

@@ -1,0 +1,163 @@
+"""The recipe of a deep Boltzmann machine: train, export, check, evaluate, publish.
+
+[data] ──► train_dbm ──► averaged weights ──► quantise ──► graphs ──parity──► draft package
+                                                 └──► train_classifier ──► classify
+draft package ──► figures, pictures, card ──► models_store/<name>/<version>/
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from rich.console import Console
+
+from service.contract import PackageError, Quality
+from training.config import Recipe, Workspace
+from training.data import Dataset, load, split_holdout
+from training.dbm import Dbm, MeanField
+from training.dbm_card import TrainedDbm
+from training.dbm_classifier import train_classifier, trained_classifier
+from training.dbm_config import DbmConfig
+from training.dbm_evaluation import bound_figure, package_figures
+from training.dbm_export import check_parity, label_names, publish_dbm
+from training.dbm_training import restore_averaged, train_dbm
+from training.package import Package
+from training.quantised_deep import quantise_deep
+from training.rbm_evaluation import EvaluationData
+from training.rbm_training import TrainingData
+from training.run import Run, newest_checkpoint, stop_on_signals
+
+
+def train(config: DbmConfig, workspace: Workspace) -> Path:
+    """Train, or go on, then evaluate and publish; returns the package's folder."""
+    seen, held_out = _splits(config)
+    run = Run(workspace.run, resume=workspace.resume, config=config.trained_part())
+    try:
+        with stop_on_signals() as stop:
+            dbm = train_dbm(
+                TrainingData(
+                    images=_rows(seen, workspace.device),
+                    held_out=_rows(held_out, workspace.device),
+                    shape=seen.shape,
+                ),
+                model=config.model,
+                pretraining=config.pretrain,
+                train=config.train,
+                seed=config.seed,
+                run=run,
+                stop=stop,
+            )
+            if config.classify is not None:
+                _train_classifier(config, workspace, dbm, splits=(seen, held_out), stop=stop)
+    finally:
+        run.close()
+    return export(config, workspace)
+
+
+def export(config: DbmConfig, workspace: Workspace) -> Path:
+    """Export, check, evaluate and publish the newest checkpoint.
+
+    Raises:
+        PackageError: there is no checkpoint of the joint training, or the graphs disagree with the
+            machine.
+    """
+    checkpoint = newest_checkpoint(workspace.run)
+    dbm = None if checkpoint is None else restore_averaged(checkpoint)
+    if checkpoint is None or dbm is None:
+        raise PackageError(
+            f"{workspace.run} has no checkpoint of all layers together to export: train on with "
+            "--resume"
+        )
+    seen, held_out = _splits(config)
+    trained = TrainedDbm(
+        dbm=dbm,
+        classifier=trained_classifier(_exported(config, dbm), _posterior(config), workspace.run),
+        steps=int(checkpoint["step"]),
+        seconds=float(checkpoint["seconds"]),
+        train=seen,
+        held_out=held_out,
+    )
+    console = Console(stderr=True)
+    console.print("exporting a draft")
+    draft = Package(publish_dbm(workspace.run / "draft", config, workspace, trained, figures=()))
+    check_parity(
+        draft,
+        quantise_deep(dbm, bits=config.export.bits),
+        updates=config.export.mean_field_updates,
+        seed=config.seed,
+    )
+    console.print("evaluating the exported weights")
+    data = EvaluationData(train=seen, test=load(config.data, "test"))
+    figures = package_figures(
+        draft,
+        data,
+        table=config.evaluate,
+        device=workspace.device,
+        command=f"reverie evaluate {config.name}@{config.version}",
+    )
+    unrounded = bound_figure(
+        dbm.to(workspace.device),
+        data,
+        table=config.evaluate,
+        name="test_bound_float_weights",
+        weights="averaged float32 weights, before rounding",
+        command=f"reverie export {workspace.run}",
+    )
+    figures.insert(1, unrounded)
+    return publish_dbm(workspace.store, config, workspace, trained, figures=figures, draft=draft)
+
+
+def evaluate(package: Path, config: DbmConfig, quick: bool, device: str) -> Sequence[Quality]:
+    """A package's figures again, from its files."""
+    opened = Package(package)
+    data = EvaluationData(train=_splits(config)[0], test=load(config.data, "test"))
+    table = config.evaluate.quick() if quick else config.evaluate
+    command = f"reverie evaluate {opened.manifest.id}" + (" --quick" if quick else "")
+    return package_figures(opened, data, table=table, device=device, command=command)
+
+
+def _train_classifier(
+    config: DbmConfig,
+    workspace: Workspace,
+    dbm: Dbm,
+    *,
+    splits: tuple[Dataset, Dataset],
+    stop: Callable[[], bool],
+) -> None:
+    assert config.classify is not None, "the caller looked"
+    seen, held_out = splits
+    train_classifier(
+        _exported(config, dbm).to(workspace.device),
+        seen,
+        held_out,
+        labels=len(label_names(seen)),
+        rule=_posterior(config),
+        table=config.classify,
+        seed=config.seed,
+        directory=workspace.run,
+        stop=stop,
+    )
+
+
+def _exported(config: DbmConfig, dbm: Dbm) -> Dbm:
+    """The machine as its package has it: the classifier's inputs come from its mean-field."""
+    return quantise_deep(dbm, bits=config.export.bits).dequantised()
+
+
+def _posterior(config: DbmConfig) -> MeanField:
+    """The mean-field of the exported graphs, which always make all their rounds."""
+    return MeanField(updates=config.export.mean_field_updates, tolerance=0.0)
+
+
+def _splits(config: DbmConfig) -> tuple[Dataset, Dataset]:
+    """(what is trained on, what is held out)."""
+    return split_holdout(load(config.data, "train"), config.data.holdout, config.seed)
+
+
+def _rows(data: Dataset, device: str) -> torch.Tensor:
+    return torch.from_numpy(data.images.reshape(len(data), -1)).to(device)
+
+
+RECIPE = Recipe(config=DbmConfig, train=train, export=export, evaluate=evaluate)

@@ -1,0 +1,178 @@
+"""The recipe of a deep belief network: train, export, check, evaluate, publish.
+
+[data] ──► train_dbn ──► averaged weights ──► quantise ──► graphs ──parity──► draft package
+                                         └──► fine_tune ──► classify
+draft package ──► figures, samples, card ──► models_store/<name>/<version>/
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from rich.console import Console
+
+from service.contract import PackageError, Quality
+from training.belief_graphs import quantise_network
+from training.classifier import (
+    Classifier,
+    LabelledData,
+    fine_tune,
+    restored_classifier,
+    with_softmax,
+)
+from training.config import Recipe, Workspace
+from training.data import Dataset, load, split_holdout
+from training.dbm_export import label_names
+from training.dbn import Dbn
+from training.dbn_card import TrainedDbn
+from training.dbn_config import DbnConfig
+from training.dbn_evaluation import bound_figure, package_figures
+from training.dbn_export import check_parity, publish_dbn
+from training.dbn_training import LabelledImages, restore_averaged, train_dbn
+from training.package import Package
+from training.rbm_evaluation import EvaluationData
+from training.run import Run, newest_checkpoint, stop_on_signals
+
+CLASSIFIER_FOLDER = "classifier"
+
+
+def train(config: DbnConfig, workspace: Workspace) -> Path:
+    """Train, or go on, then evaluate and publish; returns the package's folder."""
+    seen, held_out = _splits(config)
+    run = Run(workspace.run, resume=workspace.resume, config=config.trained_part())
+    try:
+        with stop_on_signals() as stop:
+            dbn = train_dbn(
+                LabelledImages(
+                    images=_rows(seen, workspace.device),
+                    held_out=_rows(held_out, workspace.device),
+                    shape=seen.shape,
+                    labels=_labels(seen, workspace.device),
+                    held_out_labels=_labels(held_out, workspace.device),
+                ),
+                model=config.model,
+                pretraining=config.pretrain,
+                train=config.train,
+                seed=config.seed,
+                run=run,
+                stop=stop,
+            )
+            _train_classifier(config, workspace, dbn, splits=(seen, held_out), stop=stop)
+    finally:
+        run.close()
+    return export(config, workspace)
+
+
+def export(config: DbnConfig, workspace: Workspace) -> Path:
+    """Export, check, evaluate and publish the newest checkpoint.
+
+    Raises:
+        PackageError: there is no checkpoint of the whole network, or the graphs disagree with it.
+    """
+    seen, held_out = _splits(config)
+    labels = len(label_names(seen)) if config.model.labels else 0
+    checkpoint = newest_checkpoint(workspace.run)
+    dbn = None if checkpoint is None else restore_averaged(checkpoint, labels=labels)
+    if checkpoint is None or dbn is None:
+        raise PackageError(
+            f"{workspace.run} has no checkpoint of the whole network to export: train on with "
+            "--resume"
+        )
+    trained = TrainedDbn(
+        dbn=dbn,
+        classifier=restored_classifier(workspace.run / CLASSIFIER_FOLDER),
+        steps=int(checkpoint["step"]),
+        seconds=float(checkpoint["seconds"]),
+        train=seen,
+        held_out=held_out,
+    )
+    console = Console(stderr=True)
+    console.print("exporting a draft")
+    draft = Package(publish_dbn(workspace.run / "draft", config, workspace, trained, figures=()))
+    check_parity(draft, quantise_network(dbn, bits=config.export.bits), seed=config.seed)
+    console.print("evaluating the exported weights")
+    data = EvaluationData(train=seen, test=load(config.data, "test"))
+    figures = package_figures(
+        draft,
+        data,
+        table=config.evaluate,
+        device=workspace.device,
+        command=f"reverie evaluate {config.name}@{config.version}",
+    )
+    unrounded = bound_figure(
+        dbn.to(workspace.device),
+        data,
+        table=config.evaluate,
+        name="test_bound_float_weights",
+        weights="averaged float32 weights, before rounding",
+        command=f"reverie export {workspace.run}",
+    )
+    figures.insert(1, unrounded)
+    return publish_dbn(workspace.store, config, workspace, trained, figures=figures, draft=draft)
+
+
+def evaluate(package: Path, config: DbnConfig, quick: bool, device: str) -> Sequence[Quality]:
+    """A package's figures again, from its files."""
+    opened = Package(package)
+    data = EvaluationData(train=_splits(config)[0], test=load(config.data, "test"))
+    table = config.evaluate.quick() if quick else config.evaluate
+    command = f"reverie evaluate {opened.manifest.id}" + (" --quick" if quick else "")
+    return package_figures(opened, data, table=table, device=device, command=command)
+
+
+def _train_classifier(
+    config: DbnConfig,
+    workspace: Workspace,
+    dbn: Dbn,
+    *,
+    splits: tuple[Dataset, Dataset],
+    stop: Callable[[], bool],
+) -> None:
+    """Fine-tune the recognition weights and a softmax, or go on."""
+    if config.classify is None:
+        return
+    seen, held_out = splits
+    run = Run(
+        workspace.run / CLASSIFIER_FOLDER,
+        resume=True,
+        config=config.classify.model_dump(mode="json"),
+    )
+    try:
+        fine_tune(
+            unrolled(dbn, labels=len(label_names(seen))),
+            LabelledData([_rows(seen, workspace.device)], _labels(seen, workspace.device)),
+            LabelledData([_rows(held_out, workspace.device)], _labels(held_out, workspace.device)),
+            table=config.classify,
+            seed=config.seed,
+            run=run,
+            stop=stop,
+        )
+    finally:
+        run.close()
+
+
+def unrolled(dbn: Dbn, *, labels: int) -> Classifier:
+    """The recognition weights, the top machine's without its label units, and a fresh softmax."""
+    units = len(dbn.top.b) - dbn.labels
+    layers = [(layer.up, layer.c) for layer in dbn.layers]
+    return with_softmax([*layers, (dbn.top.W[:units], dbn.top.c)], labels=labels)
+
+
+def _splits(config: DbnConfig) -> tuple[Dataset, Dataset]:
+    """(what is trained on, what is held out)."""
+    return split_holdout(load(config.data, "train"), config.data.holdout, config.seed)
+
+
+def _rows(data: Dataset, device: str) -> torch.Tensor:
+    return torch.from_numpy(data.images.reshape(len(data), -1)).to(device)
+
+
+def _labels(data: Dataset, device: str) -> torch.Tensor:
+    if data.labels is None:
+        return torch.zeros(len(data), dtype=torch.int64, device=device)
+    return torch.from_numpy(data.labels).to(device)
+
+
+RECIPE = Recipe(config=DbnConfig, train=train, export=export, evaluate=evaluate)
