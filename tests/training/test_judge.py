@@ -1,0 +1,84 @@
+"""The judge: the committed one is a good one, and one can be made again."""
+
+import numpy as np
+import pytest
+import torch
+
+from service.contract import sha256_of
+from training.data import load
+from training.judge import (
+    JUDGES,
+    JudgeTraining,
+    dump_judge,
+    load_judge,
+    parse_judge,
+    shake,
+    train_judge,
+)
+
+
+def stripes(n: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Two classes that a judge learns in seconds: bars that stand, and bars that lie."""
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(n) % 2
+    images = 0.2 * torch.rand(n, 1, 28, 28, generator=generator)
+    images[labels == 0, :, :, 12:16] = 1.0
+    images[labels == 1, :, 12:16, :] = 1.0
+    return images, labels
+
+
+def test_the_committed_judge_is_right_on_99_2_percent_of_the_test_digits():
+    test = load("mnist", "test")
+    assert load_judge().accuracy(test.images, test.labels) >= 0.992
+
+
+def test_the_committed_judge_is_small_and_known_by_its_digest():
+    content = (JUDGES / "mnist.safetensors").read_bytes()
+    assert len(content) < 1_000_000
+    assert load_judge().sha256 == sha256_of(content)
+
+
+def test_a_judge_that_is_not_there_says_how_to_make_it():
+    with pytest.raises(FileNotFoundError, match=r"reverie train .*nothing-judge\.toml"):
+        load_judge("nothing")
+
+
+def test_a_judge_learns_and_the_same_seed_gives_the_same_bytes():
+    images, labels = stripes(128)
+    how = JudgeTraining(epochs=3, batch=16)
+    told = []
+
+    def train() -> bytes:
+        made = train_judge(
+            images, labels, how=how, seed=1, on_step=lambda step, loss: told.append((step, loss))
+        )
+        return dump_judge(made)
+
+    content = train()
+    assert [step for step, _ in told] == list(range(1, 25))
+    assert parse_judge(content).accuracy(images, labels) == 1.0
+    assert train() == content
+
+
+def test_a_verdict_is_the_same_in_any_batch():
+    images, _ = stripes(11)
+    bench = load_judge()
+    whole, parts = bench.look(images), bench.look(images, batch=4)
+    assert whole.features.shape == (11, 64)
+    assert np.allclose(whole.probabilities.sum(1), 1.0, atol=1e-5)
+    assert np.allclose(whole.features, parts.features, atol=1e-4)
+
+
+def test_shaking_moves_images_a_little_and_by_its_generator_alone():
+    images, _ = stripes(8)
+    a, b = (shake(images, generator=torch.Generator().manual_seed(2)) for _ in range(2))
+    assert torch.equal(a, b)
+    assert a.shape == images.shape
+    assert not torch.equal(a, images)
+    assert a.mean() == pytest.approx(images.mean().item(), rel=0.3)
+
+
+def test_the_rate_rises_and_falls_to_nothing():
+    how = JudgeTraining(learning_rate=0.01)
+    rates = [how.rate(p) for p in (0.0, 0.1, 0.2, 0.6, 1.0)]
+    assert rates == pytest.approx([0.0, 0.005, 0.01, 0.005, 0.0])

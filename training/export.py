@@ -1,0 +1,204 @@
+"""From a torch module to an ONNX graph that anyone may publish.
+
+module ──► fold_batch_norm ──► torch.onnx.export ──► strip ──► checker ──► bytes ──► parity
+
+A graph has a dynamic batch axis named `n`, its weights inside, and nothing of the machine that
+made it: torch's exporter writes stack traces with file paths into every node; `strip` takes them
+out.
+"""
+
+from __future__ import annotations
+
+import copy
+import io
+import logging
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+OPSET = 20
+Convolution = nn.Conv2d | nn.ConvTranspose2d
+
+
+class ExportError(RuntimeError):
+    """A graph that does not do what its module does."""
+
+
+def to_onnx(
+    module: nn.Module,
+    inputs: Mapping[str, Tensor],
+    output_names: Sequence[str],
+    *,
+    opset: int = OPSET,
+) -> bytes:
+    """Export a module as an ONNX model with its weights inside.
+
+    Args:
+        module: called with the tensors of `inputs` in their order.
+        inputs: name → an example with 2 or more rows; the first axis becomes `n`.
+        output_names: names of the outputs, in order.
+        opset: of the default ONNX operator set, 18 or more.
+
+    Raises:
+        onnx.checker.ValidationError: the exported graph is not valid ONNX.
+    """
+    rows = torch.export.Dim("n", min=1, max=1 << 20)
+    with quiet():
+        program = torch.onnx.export(
+            module.eval(),
+            tuple(inputs.values()),
+            dynamo=True,
+            input_names=list(inputs),
+            output_names=list(output_names),
+            dynamic_shapes=[{0: rows} for _ in inputs],
+            opset_version=opset,
+            optimize=True,
+            verbose=False,
+        )
+    assert program is not None
+    model = strip(program.model_proto)
+    onnx.checker.check_model(model, full_check=True)
+    content: bytes = model.SerializeToString()
+    return content
+
+
+def strip(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Without metadata, doc strings, intermediate shapes and initialisers that nothing reads."""
+    bare = copy.deepcopy(model)
+    bare.producer_name, bare.producer_version, bare.domain = "reverie", "", ""
+    bare.graph.name = "main"
+    del bare.graph.value_info[:]
+    used = {name for node in _nodes(bare.graph) for name in node.input}
+    used |= {output.name for output in bare.graph.output}
+    kept = [tensor for tensor in bare.graph.initializer if tensor.name in used]
+    del bare.graph.initializer[:]
+    bare.graph.initializer.extend(kept)
+    for part in _parts(bare):
+        if "metadata_props" in part.DESCRIPTOR.fields_by_name:
+            del part.metadata_props[:]
+        if "doc_string" in part.DESCRIPTOR.fields_by_name:
+            part.doc_string = ""
+    return bare
+
+
+def parity(
+    module: nn.Module, graph: bytes, inputs: Mapping[str, Tensor], *, tolerance: float
+) -> float:
+    """The largest difference between the module's outputs and the graph's on ONNX Runtime.
+
+    Raises:
+        ExportError: it exceeds `tolerance`, or is not a number.
+    """
+    with torch.no_grad():
+        answer = module.eval()(*inputs.values())
+    expected = answer if isinstance(answer, tuple) else (answer,)
+    found = session(graph).run(None, {name: t.numpy() for name, t in inputs.items()})
+    worst = 0.0
+    for ours, theirs in zip(expected, found, strict=True):
+        difference = float(np.abs(ours.numpy().astype(np.float64) - theirs).max())
+        worst = max(worst, difference) if difference == difference else float("nan")  # noqa: PLR0124
+    if not worst <= tolerance:
+        raise ExportError(
+            f"the exported graph differs from its module by {worst:.3g} > {tolerance:.3g}"
+        )
+    return worst
+
+
+def session(graph: bytes, *, threads: int = 1) -> ort.InferenceSession:
+    """ONNX Runtime on the CPU, with a fixed number of threads."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    return ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+
+
+def fold_batch_norm(module: nn.Module) -> nn.Module:
+    """A copy for inference, in which each batch norm after a convolution is part of its weights.
+
+    y = γ(Wx − μ)/√(σ² + ε) + β is one convolution with W' = Wγ/√(σ² + ε); the running statistics
+    are used, so the copy is what `module.eval()` computes, up to rounding.
+    """
+    folded = copy.deepcopy(module).eval().requires_grad_(False)
+    for owner in list(folded.modules()):
+        if isinstance(owner, nn.Sequential):
+            _fold_sequence(owner)
+    return folded
+
+
+def to_torchscript(module: nn.Module, inputs: Mapping[str, Tensor]) -> bytes:
+    """The module traced as TorchScript, for services that cannot run ONNX.
+
+    TorchScript is deprecated upstream: it is an option, never the main format.
+    """
+    buffer = io.BytesIO()
+    with quiet(), torch.no_grad():
+        traced = torch.jit.trace(module.eval(), tuple(inputs.values()), check_trace=False)  # type: ignore[no-untyped-call]
+        torch.jit.save(torch.jit.freeze(traced), buffer)
+    return buffer.getvalue()
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep the exporter's progress lines and its own deprecation warnings off the screen."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "torch.export")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with (
+            warnings.catch_warnings(),
+            redirect_stdout(io.StringIO()),
+            redirect_stderr(io.StringIO()),
+        ):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+def _fold_sequence(layers: nn.Sequential) -> None:
+    kept: list[nn.Module] = []
+    for layer in layers:
+        before = kept[-1] if kept else None
+        if isinstance(layer, nn.BatchNorm2d):
+            assert isinstance(before, Convolution), (
+                "a batch norm is folded into the layer before it"
+            )
+            transposed = isinstance(before, nn.ConvTranspose2d)
+            kept[-1] = fuse_conv_bn_eval(before, layer, transpose=transposed)
+        else:
+            kept.append(layer)
+    for name in list(layers._modules):  # noqa: SLF001 — torch has no public way to empty one
+        delattr(layers, name)
+    for i, layer in enumerate(kept):
+        layers.add_module(str(i), layer)
+
+
+def _nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
+    """Every node, those of subgraphs too."""
+    for node in graph.node:
+        yield node
+        for attribute in node.attribute:
+            for inner in (*attribute.graphs, *([attribute.g] if attribute.HasField("g") else [])):
+                yield from _nodes(inner)
+
+
+def _parts(message: Any) -> Iterator[Any]:  # noqa: ANN401  (any protobuf message)
+    """A protobuf message and every message inside it."""
+    yield message
+    for description, value in message.ListFields():
+        if description.message_type is None:
+            continue
+        repeated = not isinstance(value, type(message)) and hasattr(value, "__len__")
+        for inner in list(value) if repeated else [value]:
+            if hasattr(inner, "ListFields"):
+                yield from _parts(inner)
