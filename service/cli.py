@@ -16,6 +16,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from service.settings import Settings
 
@@ -150,7 +151,7 @@ def list_models(store: Store = _DEFAULT_STORE) -> None:
         try:
             manifest = read_manifest(directory)
         except PackageError as error:
-            table.add_row(name, "", _megabytes(size), f"[red]{error}[/]", "")
+            table.add_row(name, "", _megabytes(size), f"[red]{escape(str(error))}[/]", "")
             continue
         table.add_row(
             name,
@@ -186,10 +187,10 @@ def verify(
             model = open_model(directory, settings)
         except PackageError as error:
             failures += 1
-            Console().print(f"[red]✗[/] {name}@{version}: {error}")
+            _mark(f"[red]✗[/] {name}@{version}: {escape(str(error))}")
         else:
             functions = ", ".join(model.manifest.functions)
-            Console().print(f"[green]✓[/] {name}@{version}: {functions}\n  {model.seed_promise}")
+            _mark(f"[green]✓[/] {name}@{version}: {functions}\n  {escape(model.seed_promise)}")
     if not checked:
         _refuse(f"no such package under {store}: `reverie models list` shows those there are")
     if failures:
@@ -300,12 +301,16 @@ def _megabytes(size: int) -> str:
 
 
 def _say(text: str) -> None:
-    Console(highlight=False).print(text, soft_wrap=True)
+    Console(highlight=False).print(escape(text), soft_wrap=True)
+
+
+def _mark(markup: str) -> None:
+    Console(highlight=False).print(markup, soft_wrap=True)
 
 
 def _refuse(text: str) -> NoReturn:
     """Say what is wrong on standard error, and leave with status 2."""
-    Console(stderr=True, highlight=False).print(f"[red]error:[/] {text}", soft_wrap=True)
+    Console(stderr=True, highlight=False).print(f"[red]error:[/] {escape(text)}", soft_wrap=True)
     raise typer.Exit(2)
 
 

@@ -20,6 +20,7 @@ import structlog
 import uvicorn
 from fastapi import FastAPI
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from service.engine import Engine
@@ -145,6 +146,6 @@ def models_table(engine: Engine) -> Table:
             f"[green]{entry.state}[/]" if model else f"[red]{entry.state}[/]",
             entry.manifest.family if entry.manifest else "",
             f"{model.device} ({model.runtime})" if model else "",
-            ", ".join(model.manifest.capabilities) if model else (entry.reason or ""),
+            ", ".join(model.manifest.capabilities) if model else escape(entry.reason or ""),
         )
     return table

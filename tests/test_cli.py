@@ -1,5 +1,6 @@
 """The command line: what it prints, and how it refuses."""
 
+import json
 import os
 import signal
 import subprocess
@@ -55,6 +56,15 @@ def test_verify_fails_on_a_damaged_package(store):
     done = reverie("models", "verify", "--store", store, check=False)
     assert done.returncode == 1
     assert "score.onnx has sha256" in done.stdout
+
+
+def test_reasons_keep_their_brackets(store):
+    manifest = store / "tiny-gan" / "1" / "manifest.json"
+    document = json.loads(manifest.read_text())
+    document["data"]["shape"] = [2, 4, 4]
+    manifest.write_text(json.dumps(document))
+    done = reverie("models", "verify", "tiny-gan", "--store", store, check=False)
+    assert "data/image: shape (2, 4, 4) is not [1 or 3, H ≤ 4096, W ≤ 4096]" in done.stdout
 
 
 def test_add_writes_a_package_that_serves_and_never_over_another(tmp_path):
