@@ -200,10 +200,9 @@ class ChainScheduler:
         bank.settle(sweeps)
 
     def _sweeps_a_tick(self, bank: Bank) -> int:
-        first_event = min(slot.until_event for slot in bank.slots)
         sweep = self._time_of(len(bank.slots))
         fitting = int(TICK_S / sweep) if sweep else 1
-        return max(1, min(first_event, fitting, MAX_SWEEPS_A_TICK))
+        return max(1, min(bank.until_event, fitting, MAX_SWEEPS_A_TICK))
 
     def _sweep(self, bank: Bank, sweeps: int) -> dict[Ticket, Exception]:
         """Off the event loop: draw the tick's noise, then sweep all live slots `sweeps` times.

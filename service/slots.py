@@ -24,6 +24,8 @@ from service.domain.randomness import RowNoise, Stream
 from service.errors import ServiceError
 from service.queries import Call
 
+NOISE_AHEAD = 16  # sweeps: 40 KB a row at 784 + 500 units
+
 
 @dataclass(frozen=True, kw_only=True)
 class ChainJob:
@@ -97,7 +99,10 @@ class Ticket:
 
 @dataclass(eq=False)
 class Slot:
-    """One live row."""
+    """One live row: how far it has come, counted from event to event.
+
+    An event is a sweep after which the row is traced or done.
+    """
 
     ticket: Ticket
     row: int
@@ -106,15 +111,11 @@ class Slot:
     traced: int = 0
 
     @property
-    def left(self) -> int:
-        """Sweeps until it is done."""
-        return self.ticket.job.sweeps - self.done
-
-    @property
     def until_event(self) -> int:
-        """Sweeps until this row is traced or done, whichever is first."""
+        """Sweeps from the last event to the next one."""
         trace_at = self.ticket.job.trace_at
-        return trace_at[self.traced] - self.done if self.traced < len(trace_at) else self.left
+        following = trace_at[self.traced] if self.traced < len(trace_at) else self.ticket.job.sweeps
+        return following - self.done
 
 
 class Bank:
@@ -128,6 +129,7 @@ class Bank:
         self._spec = spec
         self._width = sum(t.row_size for t in spec.noises)
         self._pairs = spec.state_pairs
+        self._until_event = np.zeros(capacity, np.int64)
         self._arrays: Arrays = {
             t.name: np.zeros((capacity, *t.row_shape), NUMPY_DTYPES[t.dtype])
             for t in spec.inputs
@@ -141,8 +143,13 @@ class Bank:
 
     @property
     def running_row_sweeps(self) -> int:
-        """Work left in the slots."""
-        return sum(slot.left for slot in self.slots)
+        """Work left in the slots, to within the sweeps since each row's last event."""
+        return sum(slot.ticket.job.sweeps - slot.done for slot in self.slots)
+
+    @property
+    def until_event(self) -> int:
+        """Sweeps until the first row is traced or done."""
+        return int(self._until_event[: len(self.slots)].min())
 
     @property
     def queued_row_sweeps(self) -> int:
@@ -199,21 +206,28 @@ class Bank:
             states[rows] = outputs[new.name][: len(states[rows])]
 
     def settle(self, sweeps: int) -> None:
-        """Count the sweeps, keep what is traced, and retire what is done."""
-        for at in range(len(self.slots) - 1, -1, -1):
-            slot = self.slots[at]
-            slot.done += sweeps
-            ticket = slot.ticket
-            trace_at = ticket.job.trace_at
-            if slot.traced < len(trace_at) and slot.done == trace_at[slot.traced]:
-                for name, array in self._states():
-                    ticket.outcome.traces[name][slot.traced, slot.row] = array[at]
-                slot.traced += 1
-            if slot.left == 0:
-                for name, array in self._states():
-                    ticket.outcome.state[name][slot.row] = array[at]
-                ticket.retire()
-                self._vacate(at)
+        """Count the sweeps; keep what is traced, and retire what is done."""
+        until = self._until_event[: len(self.slots)]
+        until -= sweeps
+        for at in np.flatnonzero(until == 0)[::-1].tolist():
+            self._event(at)
+
+    def _event(self, at: int) -> None:
+        slot = self.slots[at]
+        ticket = slot.ticket
+        job = ticket.job
+        slot.done += slot.until_event
+        if slot.traced < len(job.trace_at):
+            for name, array in self._states():
+                ticket.outcome.traces[name][slot.traced, slot.row] = array[at]
+            slot.traced += 1
+        if slot.done == job.sweeps:
+            for name, array in self._states():
+                ticket.outcome.state[name][slot.row] = array[at]
+            ticket.retire()
+            self._vacate(at)
+        else:
+            self._until_event[at] = slot.until_event
 
     def _states(self) -> Iterator[tuple[str, NDArray[np.generic]]]:
         return ((old.name, self._arrays[old.name]) for old, _ in self._pairs)
@@ -225,14 +239,21 @@ class Bank:
         noise = None
         if self._width:
             noise = RowNoise(
-                seed=job.seed, row=job.rows[row], stream=Stream.SWEEP, width=self._width
+                seed=job.seed,
+                row=job.rows[row],
+                stream=Stream.SWEEP,
+                width=self._width,
+                ahead=min(NOISE_AHEAD, job.sweeps),
             )
-        self.slots.append(Slot(ticket, row, noise))
+        slot = Slot(ticket, row, noise)
+        self._until_event[at] = slot.until_event
+        self.slots.append(slot)
 
     def _vacate(self, at: int) -> None:
         last = len(self.slots) - 1
         if at != last:
             for array in self._arrays.values():
                 array[at] = array[last]
+            self._until_event[at] = self._until_event[last]
             self.slots[at] = self.slots[last]
         self.slots.pop()

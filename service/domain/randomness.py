@@ -43,17 +43,32 @@ def draw_seed() -> int:
 class RowNoise:
     """One row's stream of noise, read step by step from any step on."""
 
-    def __init__(self, *, seed: int, row: int, stream: Stream, width: int, step: int = 0) -> None:
-        """Begin at `step` of the stream that gives `width` 16-bit integers a step."""
+    def __init__(
+        self, *, seed: int, row: int, stream: Stream, width: int, step: int = 0, ahead: int = 1
+    ) -> None:
+        """Begin at `step` of the stream that gives `width` 16-bit integers a step.
+
+        `ahead` steps or more are drawn at a time: a call of the generator costs more than a step.
+        """
         words = -(-width // _HALVES_A_WORD)
         self._blocks_a_step = -(-words // _WORDS_A_BLOCK)
         self._width = width
+        self._ahead = ahead
+        self._drawn = np.empty((0, width), np.uint16)
         key = np.array([seed, row], dtype=np.uint64)
         counter = np.array([step * self._blocks_a_step, 0, 0, stream], dtype=np.uint64)
         self._philox = Philox(key=key, counter=counter)
 
     def take(self, steps: int) -> UInt16[np.ndarray, "steps width"]:
         """Uniform integers in [0, 65535] for the next `steps` steps."""
+        missing = steps - len(self._drawn)
+        if missing > 0:
+            more = self._draw(max(missing, self._ahead))
+            self._drawn = np.concatenate([self._drawn, more]) if len(self._drawn) else more
+        taken, self._drawn = self._drawn[:steps], self._drawn[steps:]
+        return taken
+
+    def _draw(self, steps: int) -> UInt16[np.ndarray, "steps width"]:
         raw = self._philox.random_raw(steps * self._blocks_a_step * _WORDS_A_BLOCK)
         halves = raw.astype("<u8", copy=False).view("<u2").reshape(steps, -1)
         return halves[:, : self._width]
