@@ -15,13 +15,14 @@ from typing import Any
 import structlog
 
 from service.errors import NotReady
+from service.generation import GENERATE
 from service.metrics import Metrics
 from service.model import Model
 from service.operations.context import Context
 from service.operations.features import classify, encode, reconstruct
 from service.operations.inpainting import inpaint
 from service.operations.interpolation import interpolate
-from service.operations.sampling import sample
+from service.operations.sampling import generator_inputs, sample
 from service.operations.scoring import score
 from service.queries import (
     Call,
@@ -37,6 +38,7 @@ from service.queries import (
 )
 from service.registry import Registry
 from service.settings import Settings
+from service.submissions import Submission
 
 log = structlog.get_logger(__name__)
 
@@ -114,18 +116,45 @@ class Engine:
         """
         if self.draining:
             raise NotReady("the service is shutting down", retry_after_s=5)
-        self._in_flight += 1
-        self._idle.clear()
-        model.enter()
+        self._enter(model)
         try:
             context = Context(model, call, self.settings, self.metrics)
             operation = _OPERATIONS[type(query)]
             return await operation(context, query)
         finally:
-            model.leave()
-            self._in_flight -= 1
-            if self._in_flight == 0:
-                self._idle.set()
+            self._leave(model)
+
+    def begin(self, model: Model, query: Sample, call: Call) -> Submission:
+        """Start what `run` does for a seeded sample of a generator, without a task of its own.
+
+        The submission's future gives {samples}, in data space. Whoever begins also ends.
+
+        Raises:
+            ServiceError: as `run`.
+        """
+        if self.draining:
+            raise NotReady("the service is shutting down", retry_after_s=5)
+        context = Context(model, call, self.settings, self.metrics)
+        context.check_rows(query.n, "/n")
+        submission = model.maps[GENERATE].put(generator_inputs(context, query), call)
+        self._enter(model)
+        return submission
+
+    def end(self, model: Model, submission: Submission) -> None:
+        """The answer has been taken, or nobody waits for it any more."""
+        model.maps[GENERATE].withdraw(submission)
+        self._leave(model)
+
+    def _enter(self, model: Model) -> None:
+        self._in_flight += 1
+        self._idle.clear()
+        model.enter()
+
+    def _leave(self, model: Model) -> None:
+        model.leave()
+        self._in_flight -= 1
+        if self._in_flight == 0:
+            self._idle.set()
 
 
 async def open_engine(settings: Settings, *, only: str | None = None) -> Engine:

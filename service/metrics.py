@@ -6,6 +6,10 @@ histograms in seconds, since histograms add up across replicas and summaries do 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 
 LATENCY_BUCKETS_S = (
@@ -17,6 +21,17 @@ DECILES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 
 OUTCOMES = ("ok", "invalid", "overloaded", "deadline", "cancelled", "error")
 PHASES = ("decode", "queue", "compute", "encode")
+ORDER_STATES = ("queued", "running", "on_hold", "done", "failed", "cancelled")
+
+
+@dataclass(frozen=True)
+class OperationMetrics:
+    """The instruments of one operation on one model, their labels looked up once."""
+
+    finished: dict[str, Counter]  # by outcome
+    duration: Histogram
+    phases: dict[str, Histogram]
+    rows: Counter
 
 
 class Metrics:
@@ -24,6 +39,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = r = CollectorRegistry()
+        self._operations: dict[tuple[str, str], OperationMetrics] = {}
         ProcessCollector(registry=r)
         self.requests = Counter(
             "reverie_requests",
@@ -99,3 +115,36 @@ class Metrics:
             buckets=DECILES,
             registry=r,
         )
+        self.augmentations = Gauge(
+            "reverie_augmentations", "Augmentation orders, by state.", ["state"], registry=r
+        )
+        self.augmentation_rows = Counter(
+            "reverie_augmentation_rows",
+            "Rows delivered into the files of orders.",
+            ["model"],
+            registry=r,
+        )
+
+    def of(self, model: str, operation: str) -> OperationMetrics:
+        """The instruments of one operation on one model; series begin when they are counted."""
+        found = self._operations.get((model, operation))
+        if found is None:
+            labels = (model, operation)
+            found = self._operations[labels] = OperationMetrics(
+                finished=_ByLabel(lambda outcome: self.requests.labels(*labels, outcome)),
+                duration=self.request_duration.labels(*labels),
+                phases=_ByLabel(lambda phase: self.phase_duration.labels(*labels, phase)),
+                rows=self.rows.labels(*labels),
+            )
+        return found
+
+
+class _ByLabel(dict[str, Any]):
+    """Instruments by the value of their last label, each made when it is first asked for."""
+
+    def __init__(self, make: Callable[[str], Any]) -> None:
+        self._make = make
+
+    def __missing__(self, value: str) -> Any:  # noqa: ANN401  a counter or a histogram
+        self[value] = made = self._make(value)
+        return made

@@ -7,6 +7,7 @@ SIGHUP  ──► load what the store holds now ──► swap
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import socket
@@ -23,6 +24,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from service.api.fast_lane import protocol_of
 from service.engine import Engine
 from service.settings import Settings
 
@@ -35,7 +37,7 @@ def serve(app: FastAPI, settings: Settings) -> None:
         app,
         host=settings.host,
         port=settings.port,
-        http="httptools",
+        http=protocol_of(app, settings),
         loop="auto",
         lifespan="on",
         log_config=None,
@@ -97,8 +99,8 @@ class GracefulServer(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """The first SIGTERM begins the drain; Ctrl-C and a second signal do not wait for it."""
+        self._engine.leaving = True  # streams of events end
         if sig == signal.SIGTERM and not self._engine.draining:
-            self._engine.leaving = True
             self._in_background(self._leave(sig, frame))
             return
         super().handle_exit(sig, frame)
@@ -109,6 +111,8 @@ class GracefulServer(uvicorn.Server):
 
     async def _greet(self) -> None:
         await self._engine.loaded()
+        gc.collect()
+        gc.freeze()  # what is loaded stays: collections need not walk through it again
         port = self.servers[0].sockets[0].getsockname()[1]
         greet(self._engine, f"http://{self._settings.host}:{port}")
 

@@ -29,11 +29,24 @@ class Settings(BaseSettings):
     port: int = Field(8000, ge=0, le=65535, description="TCP port to listen on.")
     device: str = Field(
         "auto",
-        pattern=r"^(auto|cpu|cuda(:\d+)?)$",
-        description="Where models run: auto (CUDA where it loads, else CPU), cpu, cuda:N.",
+        pattern=r"^(auto|cpu|cuda|cuda:\d+(,cuda:\d+)*)$",
+        description="Where models run: auto (every GPU, else CPU), cpu, cuda (every GPU), cuda:N, "
+        "or several: cuda:0,cuda:1.",
+    )
+    gpu_memory_limit_mib: int = Field(
+        0,
+        ge=0,
+        le=1_048_576,
+        description="GPU memory that the arena of one model function may take, in MiB; 0: no "
+        "limit.",
     )
     threads_per_model: int = Field(
         1, ge=1, le=256, description="Threads inside one call of one model's function."
+    )
+    allow_torchscript: bool = Field(
+        default=False,
+        description="Load TorchScript functions, which are programs that can read and write files: "
+        "only from those you trust.",
     )
     api_keys: tuple[str, ...] = Field(
         (), description="Keys that clients must send as 'Authorization: Bearer KEY'; none: open."
@@ -57,6 +70,22 @@ class Settings(BaseSettings):
     )
     default_timeout_s: float = Field(
         60.0, gt=0, le=3600, description="A request's deadline when it names none, in seconds."
+    )
+    max_order_rows: int = Field(
+        1_000_000_000, ge=1, le=2_000_000_000, description="Most rows in one augmentation order."
+    )
+    max_open_orders: int = Field(
+        100, ge=1, description="Most orders that have not ended; beyond: 429 with Retry-After."
+    )
+    max_running_orders: int = Field(
+        2, ge=1, le=64, description="Orders that are worked on side by side; others are queued."
+    )
+    order_ttl_s: float = Field(
+        7 * 86400.0, gt=0, description="Seconds after its end that an order and its files are kept."
+    )
+    fast_lane: bool = Field(
+        True,
+        description="Answer seeded samples of generators without going through the router.",
     )
     drain_grace_s: float = Field(
         3.0, ge=0, description="Seconds between readiness going red and the listener closing."

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.batching import MapScheduler, pad
+from service.batching import MapScheduler, pad, padded
 from service.errors import ComputeFailed, DeadlineExceeded, NotReady, Overloaded
 from service.invariance import Padding
 from service.queries import Call
@@ -37,9 +37,13 @@ def rows(*values):
     return {"x": np.array(values, np.float32)[:, None]}
 
 
-def scheduler(function, *, max_rows=4, max_queue_rows=100, padding=ANY_SIZE):
+def scheduler(function, *, max_rows=4, max_queue_rows=100, padding=ANY_SIZE, at_once_s=0.0):
     return MapScheduler(
-        "double", function, padding=padding, max_rows=max_rows, max_queue_rows=max_queue_rows
+        "double",
+        padded(function, padding),
+        max_rows=max_rows,
+        max_queue_rows=max_queue_rows,
+        at_once_s=at_once_s,
     )
 
 

@@ -1,6 +1,6 @@
 """Bytes of each format that carries images or arrays, and images back from PNG.
 
-pixels ──► png | gif | webp | zip        arrays ──► arrow stream | JSON        png ──► data space
+pixels ──► png | gif | webp | zip        arrays ──► JSON        png ──► data space
 
 The only module that knows Pillow. The same input gives the same bytes.
 """
@@ -17,9 +17,7 @@ from typing import Any, Literal
 
 import numpy as np
 import orjson
-import pyarrow as pa
 from jaxtyping import Float, UInt8
-from numpy.typing import NDArray
 from PIL import Image
 
 from service.domain.images import (
@@ -98,21 +96,6 @@ def zip_bytes(pixels: UInt8[np.ndarray, "n h w c"], *, names: Sequence[str]) -> 
     return buffer.getvalue()
 
 
-def arrow_bytes(columns: Mapping[str, NDArray[Any]], *, metadata: Mapping[str, str]) -> bytes:
-    """An Arrow stream with a row an example.
-
-    A column of more than one axis is a fixed-shape tensor (`arrow.fixed_shape_tensor`, a fixed-size
-    list for readers that do not know it).
-    """
-    arrays = {name: _arrow_column(column) for name, column in columns.items()}
-    table = pa.table(arrays).replace_schema_metadata(dict(metadata))
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, table.schema) as writer:
-        writer.write_table(table)
-    content: bytes = sink.getvalue().to_pybytes()
-    return content
-
-
 def decode_png(
     content: bytes, *, shape: tuple[int, int, int], pointer: str
 ) -> Float[np.ndarray, "c h w"]:
@@ -166,9 +149,3 @@ def _to_data_space(image: Image.Image, *, channels: int) -> Float[np.ndarray, "c
 
 def _picture(pixels: UInt8[np.ndarray, "h w c"]) -> Image.Image:
     return Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
-
-
-def _arrow_column(column: NDArray[Any]) -> pa.Array:
-    if column.ndim == 1:
-        return pa.array(column)
-    return pa.FixedShapeTensorArray.from_numpy_ndarray(np.ascontiguousarray(column))

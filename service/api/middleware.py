@@ -49,8 +49,8 @@ class Exchanges:
             exchange.outcome = "cancelled"
             raise
         finally:
-            self._record(exchange)
-            _log_line(scope, exchange)
+            route = getattr(scope.get("route"), "path", "(none)")
+            record(self.metrics, exchange, method=scope["method"], route=route)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send, exchange: Exchange) -> None:
         try:
@@ -60,39 +60,28 @@ class Exchanges:
             if exchange.status is None and row_of(error).outcome != "cancelled":
                 await problem(error, exchange)(scope, receive, send)
 
-    def _record(self, exchange: Exchange) -> None:
-        operation, metrics = exchange.operation, self.metrics
-        if operation is None:
-            return
-        model = exchange.model
-        metrics.requests.labels(model, operation, exchange.outcome).inc()
-        metrics.request_duration.labels(model, operation).observe(exchange.elapsed_s)
-        for phase, seconds in exchange.call.phases_s.items():
-            metrics.phase_duration.labels(model, operation, phase).observe(seconds)
-        if exchange.rows:
-            metrics.rows.labels(model, operation).inc(exchange.rows)
-
 
 class ApiKeys:
     """Asks for `Authorization: Bearer KEY` on /v1, when there are keys."""
 
     def __init__(self, app: ASGIApp, keys: tuple[str, ...]) -> None:
         self.app = app
-        self.keys = tuple(key.encode() for key in keys)
+        self.keys = keys
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
-        if self.keys and scope["type"] == "http" and _is_guarded(scope["path"]):
-            sent = Headers(scope=scope).get("authorization", "")
-            scheme, _, given = sent.partition(" ")
-            if scheme.lower() != "bearer" or not self._is_known(given.strip().encode("latin-1")):
-                raise Unauthorised("send a key of this service as 'Authorization: Bearer KEY'")
+        guarded = self.keys and scope["type"] == "http" and _is_guarded(scope["path"])
+        if guarded and not is_admitted(Headers(scope=scope).get("authorization", ""), self.keys):
+            raise Unauthorised("send a key of this service as 'Authorization: Bearer KEY'")
         await self.app(scope, receive, send)
 
-    def _is_known(self, given: bytes) -> bool:
-        """Compare with every key, each in constant time: how long it takes tells nothing."""
-        found = [hmac.compare_digest(given, key) for key in self.keys]
-        return any(found)
+
+def is_admitted(authorization: str, keys: tuple[str, ...]) -> bool:
+    """Whether the header carries one of the keys; how long that takes tells nothing of them."""
+    scheme, _, given = authorization.partition(" ")
+    sent = given.strip().encode("latin-1", "replace")
+    found = [hmac.compare_digest(sent, key.encode()) for key in keys]
+    return scheme.lower() == "bearer" and any(found)
 
 
 def fail(exchange: Exchange, error: Exception) -> None:
@@ -110,11 +99,27 @@ def _is_guarded(path: str) -> bool:
     return path == "/v1" or path.startswith("/v1/")
 
 
-def _log_line(scope: Scope, exchange: Exchange) -> None:
-    route = scope.get("route")
+def record(metrics: Metrics, exchange: Exchange, *, method: str, route: str) -> None:
+    """Tell of a finished exchange once: in the metrics, and in one line of the log."""
+    if exchange.operation is not None:
+        _observe(metrics, exchange, exchange.operation)
+    quiet = exchange.operation is None and not route.startswith("/v1")
+    tell = log.debug if quiet and exchange.outcome == "ok" else log.info
+    tell("request", method=method, path=route, **_told(exchange))
+
+
+def _observe(metrics: Metrics, exchange: Exchange, operation: str) -> None:
+    of = metrics.of(exchange.model, operation)
+    of.finished[exchange.outcome].inc()
+    of.duration.observe(exchange.elapsed_s)
+    for phase, seconds in exchange.call.phases_s.items():
+        of.phases[phase].observe(seconds)
+    if exchange.rows:
+        of.rows.inc(exchange.rows)
+
+
+def _told(exchange: Exchange) -> dict[str, Any]:
     fields: dict[str, Any] = {
-        "method": scope["method"],
-        "path": getattr(route, "path", "(none)"),
         "status": exchange.status or (499 if exchange.outcome == "cancelled" else 500),
         "duration_ms": round(1000 * exchange.elapsed_s, 3),
         "request_id": exchange.request_id,
@@ -123,5 +128,4 @@ def _log_line(scope: Scope, exchange: Exchange) -> None:
         fields["model"] = exchange.model_id
     if exchange.error is not None:
         fields["error"] = exchange.error
-    quiet = exchange.operation is None and not scope["path"].startswith("/v1")
-    (log.debug if quiet and exchange.outcome == "ok" else log.info)("request", **fields)
+    return fields

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import math
+from functools import lru_cache
 from io import BytesIO
 from typing import Any
 
@@ -43,8 +44,14 @@ def read(body: bytes) -> NDArray[Any]:
 
 def write(array: NDArray[Any]) -> bytes:
     """`array` as npy bytes."""
+    return _header(array.shape, array.dtype.str) + array.tobytes()
+
+
+@lru_cache(maxsize=256)
+def _header(shape: tuple[int, ...], descr: str) -> bytes:
     buffer = BytesIO()
-    np.lib.format.write_array(buffer, np.ascontiguousarray(array), allow_pickle=False)
+    fields = {"descr": descr, "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(buffer, fields)
     return buffer.getvalue()
 
 

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from service import queries
 from service.api import npy
 from service.api.decoding import Rendering
-from service.api.encoding import animation_bytes, arrow_bytes, json_bytes, png_bytes, zip_bytes
+from service.api.encoding import animation_bytes, json_bytes, png_bytes, zip_bytes
 from service.domain.images import (
     comfortable_scale,
     contact_sheet,
@@ -197,6 +197,8 @@ def _scored(result: queries.Scored) -> Parts:
 
 
 def _arrow(parts: Parts, about: Mapping[str, str]) -> bytes:
+    from service.api.arrow import arrow_bytes  # noqa: PLC0415  only who asks for Arrow pays for it
+
     n = len(next(iter(parts.columns.values())))
     said = {
         name: orjson.dumps(parts.document[name]).decode()

@@ -16,6 +16,17 @@ COMFORTABLE_TILE_PIXELS = 112
 COMFORTABLE_SHEET_PIXELS = 2048
 
 
+def to_data_space(
+    x: Float[np.ndarray, "n ..."], *, shape: tuple[int, int, int], low: float, high: float
+) -> Float[np.ndarray, "n c h w"]:
+    """A network's own range [low, high] → float32 [n, C, H, W] in [0, 1], clipped."""
+    images = x.reshape(-1, *shape)
+    if (low, high) != (0.0, 1.0):
+        images = (images - np.float32(low)) / np.float32(high - low)
+    clipped: Float[np.ndarray, "n c h w"] = np.clip(images, 0.0, 1.0, dtype=np.float32)
+    return clipped
+
+
 def to_pixels(images: Float[np.ndarray, "n c h w"]) -> UInt8[np.ndarray, "n h w c"]:
     """8-bit pixels, channels last: pixel = round(255 · value), clipped to [0, 255]."""
     scaled = np.rint(images * np.float32(255.0))

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 
-from service.domain.randomness import Stream, standard_normal, uniform16
+from service.domain.randomness import HALVES_A_WORD, Stream, normal_from_words, raw_words
 
 Latents = Float[np.ndarray, "n latent"]
 Prior = Literal["normal", "uniform"]
@@ -22,10 +22,23 @@ _PARALLEL = 1e-4  # radians; closer than this, sin Ω loses its digits and lerp 
 
 def draw(*, prior: Prior, size: int, seed: int, rows: Sequence[int]) -> Latents:
     """float32 [rows, size]: standard normals, or uniforms on [−1, 1)."""
+    return draw_each(prior=prior, size=size, keys=[(seed, row) for row in rows])
+
+
+def draw_each(*, prior: Prior, size: int, keys: Sequence[tuple[int, int]]) -> Latents:
+    """float32 [keys, size]: the latent of each (seed, row)."""
     if prior == "normal":
-        return standard_normal(seed=seed, rows=rows, stream=Stream.LATENT, width=size)
-    fine = uniform16(seed=seed, rows=rows, stream=Stream.LATENT, width=size)
+        return normal_from_words(raw_words(keys, stream=Stream.LATENT, width=size))
+    words = raw_words(keys, stream=Stream.LATENT, width=-(-size // HALVES_A_WORD))
+    fine = words.astype("<u8", copy=False).view("<u2")[:, :size]
     return ((fine.astype(np.float32) + np.float32(0.5)) / np.float32(32768)) - np.float32(1)
+
+
+def draw_classes(*, classes: int, keys: Sequence[tuple[int, int]]) -> Int64[np.ndarray, " keys"]:
+    """An index in [0, classes) for each (seed, row), evenly."""
+    words = raw_words(keys, stream=Stream.LABEL, width=1)[:, 0]
+    drawn: Int64[np.ndarray, " keys"] = (words % np.uint64(classes)).astype(np.int64)
+    return drawn
 
 
 def truncate(z: Latents, psi: float) -> Latents:

@@ -12,7 +12,7 @@ are the generator's raw output; normals come from them by correctly rounded oper
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from enum import IntEnum
 from functools import cache
 
@@ -22,7 +22,7 @@ from numpy.random import Philox
 
 SEED_LIMIT = 2**53
 _WORDS_A_BLOCK = 4  # Philox-4×64 gives four 64-bit words for each counter value
-_HALVES_A_WORD = 4  # and each word four 16-bit integers
+HALVES_A_WORD = 4  # and each word four 16-bit integers
 
 
 class Stream(IntEnum):
@@ -43,34 +43,23 @@ def draw_seed() -> int:
 class RowNoise:
     """One row's stream of noise, read step by step from any step on."""
 
-    def __init__(
-        self, *, seed: int, row: int, stream: Stream, width: int, step: int = 0, ahead: int = 1
-    ) -> None:
-        """Begin at `step` of the stream that gives `width` 16-bit integers a step.
-
-        `ahead` steps or more are drawn at a time: a call of the generator costs more than a step.
-        """
-        words = -(-width // _HALVES_A_WORD)
+    def __init__(self, *, seed: int, row: int, stream: Stream, width: int, step: int = 0) -> None:
+        """Begin at `step` of the stream that gives `width` 16-bit integers a step."""
+        words = -(-width // HALVES_A_WORD)
         self._blocks_a_step = -(-words // _WORDS_A_BLOCK)
         self._width = width
-        self._ahead = ahead
-        self._drawn = np.empty((0, width), np.uint16)
         key = np.array([seed, row], dtype=np.uint64)
         counter = np.array([step * self._blocks_a_step, 0, 0, stream], dtype=np.uint64)
         self._philox = Philox(key=key, counter=counter)
 
     def take(self, steps: int) -> UInt16[np.ndarray, "steps width"]:
-        """Uniform integers in [0, 65535] for the next `steps` steps."""
-        missing = steps - len(self._drawn)
-        if missing > 0:
-            more = self._draw(max(missing, self._ahead))
-            self._drawn = np.concatenate([self._drawn, more]) if len(self._drawn) else more
-        taken, self._drawn = self._drawn[:steps], self._drawn[steps:]
-        return taken
+        """Uniform integers in [0, 65535] for the next `steps` steps.
 
-    def _draw(self, steps: int) -> UInt16[np.ndarray, "steps width"]:
-        raw = self._philox.random_raw(steps * self._blocks_a_step * _WORDS_A_BLOCK)
-        halves = raw.astype("<u8", copy=False).view("<u2").reshape(steps, -1)
+        A call costs as much by itself as 200 integers do: take several steps at a time.
+        """
+        words = self._blocks_a_step * _WORDS_A_BLOCK
+        raw = self._philox.random_raw(steps * words)
+        halves = raw.astype("<u8", copy=False).view("<u2").reshape(steps, words * HALVES_A_WORD)
         return halves[:, : self._width]
 
 
@@ -106,11 +95,27 @@ def standard_normal(
     *, seed: int, rows: Sequence[int], stream: Stream, width: int
 ) -> Float[np.ndarray, "rows width"]:
     """float32 standard normals, `width` for each row of `rows`."""
-    words = np.empty((len(rows), width), dtype=np.uint64)
-    for i, row in enumerate(rows):
-        key = np.array([seed, row], dtype=np.uint64)
-        words[i] = Philox(key=key, counter=np.array([0, 0, 0, stream], np.uint64)).random_raw(width)
-    return normal_from_words(words)
+    return normal_from_words(raw_words([(seed, row) for row in rows], stream=stream, width=width))
+
+
+def raw_words(
+    keys: Iterable[tuple[int, int]], *, stream: Stream, width: int
+) -> UInt64[np.ndarray, "keys width"]:
+    """The first `width` 64-bit words of the stream of each (seed, row) of `keys`.
+
+    One generator is set to each key in turn: a new one would cost more than its words do.
+    """
+    philox = Philox(key=0)
+    state = philox.state
+    counter = np.array([0, 0, 0, stream], np.uint64)
+    state["buffer_pos"] = _WORDS_A_BLOCK  # nothing is buffered
+    words = []
+    for key in keys:
+        state["state"] = {"counter": counter, "key": np.array(key, np.uint64)}
+        philox.state = state
+        words.append(philox.random_raw(width))
+    drawn: UInt64[np.ndarray, "keys width"] = np.array(words, np.uint64).reshape(-1, width)
+    return drawn
 
 
 def normal_from_words(words: UInt64[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:
@@ -121,17 +126,27 @@ def normal_from_words(words: UInt64[np.ndarray, "*shape"]) -> Float[np.ndarray, 
     p = ((words >> np.uint64(12)).astype(np.float64) + 0.5) * 2.0**-52
     q = p - 0.5
     r = 0.180625 - q * q
-    central = q * _ratio(r, _CENTRAL_P, _CENTRAL_Q)
+    central = q * _ratio(r, _CENTRAL)
     tail = np.abs(q) > 0.425
     if tail.any():
-        nearer = np.minimum(p[tail], 1.0 - p[tail])
-        r = np.sqrt(-_log(nearer))
-        far = r > 5.0
-        z = _ratio(np.where(far, 1.6, r - 1.6), _TAIL_P, _TAIL_Q)
-        z = np.where(far, _ratio(np.where(far, r - 5.0, 0.0), _FAR_P, _FAR_Q), z)
-        central[tail] = np.where(q[tail] < 0, -z, z)
+        central[tail] = _tail_normals(p[tail], q[tail])
     normal: Float[np.ndarray, "*shape"] = central.astype(np.float32)
     return normal
+
+
+def _tail_normals(
+    p: Float[np.ndarray, " tail"], q: Float[np.ndarray, " tail"]
+) -> Float[np.ndarray, " tail"]:
+    """Φ⁻¹(p) where |q| = |p − ½| > 0.425, by the nearer end; another ratio far out, from r = 5."""
+    r = np.sqrt(-_log(np.minimum(p, 1.0 - p)))
+    far = r > 5.0
+    if not far.any():
+        z = _ratio(r - 1.6, _TAIL)
+    else:
+        z = _ratio(np.where(far, 1.6, r - 1.6), _TAIL)
+        z = np.where(far, _ratio(np.where(far, r - 5.0, 0.0), _FAR), z)
+    signed: Float[np.ndarray, " tail"] = np.copysign(z, q)
+    return signed
 
 
 def _log(x: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
@@ -147,7 +162,8 @@ def _log(x: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
     square = s * s
     series = np.full_like(square, 1.0 / 23.0)
     for odd in range(21, 0, -2):
-        series = series * square + 1.0 / odd
+        series *= square
+        series += 1.0 / odd
     logarithm: Float[np.ndarray, " n"] = e * 0.6931471805599453 + 2.0 * s * series
     return logarithm
 
@@ -158,46 +174,62 @@ def _log1m(x: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
 
 
 def _ratio(
-    r: Float[np.ndarray, "*shape"], numerator: tuple[float, ...], denominator: tuple[float, ...]
+    r: Float[np.ndarray, "*shape"], polynomials: Float[np.ndarray, "degree 2 1"]
 ) -> Float[np.ndarray, "*shape"]:
-    """Horner's rule on both polynomials, constant term first."""
-    top = np.full_like(r, numerator[-1])
-    bottom = np.full_like(r, denominator[-1])
-    for a, b in zip(numerator[-2::-1], denominator[-2::-1], strict=True):
-        top = top * r + a
-        bottom = bottom * r + b
-    ratio: Float[np.ndarray, "*shape"] = top / bottom
+    """Horner's rule on numerator and denominator side by side; highest powers first."""
+    flat = r.reshape(-1)
+    both = np.empty((2, flat.size))
+    both[:] = polynomials[0]
+    for coefficients in polynomials[1:]:
+        both *= flat
+        both += coefficients
+    ratio: Float[np.ndarray, "*shape"] = (both[0] / both[1]).reshape(r.shape)
     return ratio
 
 
+def _polynomials(
+    numerator: tuple[float, ...], denominator: tuple[float, ...]
+) -> Float[np.ndarray, "degree 2 1"]:
+    """From coefficients with the constant term first to what `_ratio` takes."""
+    both = np.array([numerator[::-1], denominator[::-1]], np.float64)
+    found: Float[np.ndarray, "degree 2 1"] = both.T[:, :, np.newaxis]
+    return np.ascontiguousarray(found)
+
+
 # Wichura's PPND16 coefficients, constant term first.
-_CENTRAL_P = (
-    3.3871328727963666080e0, 1.3314166789178437745e2, 1.9715909503065514427e3,
-    1.3731693765509461125e4, 4.5921953931549871457e4, 6.7265770927008700853e4,
-    3.3430575583588128105e4, 2.5090809287301226727e3,
+_CENTRAL = _polynomials(
+    (
+        3.3871328727963666080e0, 1.3314166789178437745e2, 1.9715909503065514427e3,
+        1.3731693765509461125e4, 4.5921953931549871457e4, 6.7265770927008700853e4,
+        3.3430575583588128105e4, 2.5090809287301226727e3,
+    ),
+    (
+        1.0, 4.2313330701600911252e1, 6.8718700749205790830e2, 5.3941960214247511077e3,
+        2.1213794301586595867e4, 3.9307895800092710610e4, 2.8729085735721942674e4,
+        5.2264952788528545610e3,
+    ),
 )  # fmt: skip
-_CENTRAL_Q = (
-    1.0, 4.2313330701600911252e1, 6.8718700749205790830e2, 5.3941960214247511077e3,
-    2.1213794301586595867e4, 3.9307895800092710610e4, 2.8729085735721942674e4,
-    5.2264952788528545610e3,
+_TAIL = _polynomials(
+    (
+        1.42343711074968357734e0, 4.63033784615654529590e0, 5.76949722146069140550e0,
+        3.64784832476320460504e0, 1.27045825245236838258e0, 2.41780725177450611770e-1,
+        2.27238449892691845833e-2, 7.74545014278341407640e-4,
+    ),
+    (
+        1.0, 2.05319162663775882187e0, 1.67638483018380384940e0, 6.89767334985100004550e-1,
+        1.48103976427480074590e-1, 1.51986665636164571966e-2, 5.47593808499534494600e-4,
+        1.05075007164441684324e-9,
+    ),
 )  # fmt: skip
-_TAIL_P = (
-    1.42343711074968357734e0, 4.63033784615654529590e0, 5.76949722146069140550e0,
-    3.64784832476320460504e0, 1.27045825245236838258e0, 2.41780725177450611770e-1,
-    2.27238449892691845833e-2, 7.74545014278341407640e-4,
-)  # fmt: skip
-_TAIL_Q = (
-    1.0, 2.05319162663775882187e0, 1.67638483018380384940e0, 6.89767334985100004550e-1,
-    1.48103976427480074590e-1, 1.51986665636164571966e-2, 5.47593808499534494600e-4,
-    1.05075007164441684324e-9,
-)  # fmt: skip
-_FAR_P = (
-    6.65790464350110377720e0, 5.46378491116411436990e0, 1.78482653991729133580e0,
-    2.96560571828504891230e-1, 2.65321895265761230930e-2, 1.24266094738807843860e-3,
-    2.71155556874348757815e-5, 2.01033439929228813265e-7,
-)  # fmt: skip
-_FAR_Q = (
-    1.0, 5.99832206555887937690e-1, 1.36929880922735805310e-1, 1.48753612908506148525e-2,
-    7.86869131145613259100e-4, 1.84631831751005468180e-5, 1.42151175831644588870e-7,
-    2.04426310338993978564e-15,
+_FAR = _polynomials(
+    (
+        6.65790464350110377720e0, 5.46378491116411436990e0, 1.78482653991729133580e0,
+        2.96560571828504891230e-1, 2.65321895265761230930e-2, 1.24266094738807843860e-3,
+        2.71155556874348757815e-5, 2.01033439929228813265e-7,
+    ),
+    (
+        1.0, 5.99832206555887937690e-1, 1.36929880922735805310e-1, 1.48753612908506148525e-2,
+        7.86869131145613259100e-4, 1.84631831751005468180e-5, 1.42151175831644588870e-7,
+        2.04426310338993978564e-15,
+    ),
 )  # fmt: skip

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from service.contract import FunctionSpec, ImageData, Manifest, Role
 from service.domain.arrays import Arrays
 from service.domain.feeding import ByRole, feed
+from service.domain.images import to_data_space
 from service.errors import InvalidInput, MissingCapability
 from service.metrics import Metrics
 from service.model import Model
@@ -42,7 +43,7 @@ class Context:
 
     def require(self, operation: str) -> None:
         """Raise MissingCapability, naming what the model can do, unless it can do `operation`."""
-        able = self.manifest.capabilities
+        able = self.model.capabilities
         if operation not in able:
             raise MissingCapability(
                 f"{self.model.id} cannot {operation}; it can {', '.join(able) or 'do nothing'}"
@@ -105,8 +106,4 @@ class Context:
     def to_data_space(self, x: NDArray[Any]) -> Images:
         """The network's own range → float32 in [0, 1], in the model's image shape."""
         low, high = self.image.range
-        images = x.reshape(-1, *self.image.shape)
-        if (low, high) != (0.0, 1.0):
-            images = (images - np.float32(low)) / np.float32(high - low)
-        clipped: Images = np.clip(images, 0.0, 1.0, dtype=np.float32)
-        return clipped
+        return to_data_space(x, shape=self.image.shape, low=low, high=high)

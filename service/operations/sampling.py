@@ -7,15 +7,19 @@ energy:  (seed, row) ──► start ──burn-in sweeps at β = 1/T──► r
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from jaxtyping import Float
 from numpy.typing import NDArray
 
 from service.contract import Latent, Role
 from service.domain import latent
+from service.domain.arrays import Arrays
 from service.domain.feeding import ByRole
-from service.domain.randomness import Stream, draw_seed, uniform16
+from service.domain.randomness import draw_seed
 from service.errors import InvalidInput, MissingCapability
+from service.generation import GENERATE, SAMPLES, seeded_rows
 from service.model import CHAIN, free_of_clamps
 from service.operations.chain import Chains, diagnose, known, read_out, run_chains
 from service.operations.context import Context
@@ -26,33 +30,59 @@ async def sample(context: Context, query: Sample) -> Sampled:
     """`query.n` draws."""
     context.require("sample")
     context.check_rows(query.n, "/n")
-    if "generate" in context.manifest.functions:
+    if GENERATE in context.manifest.functions:
         return await _generate(context, query)
     return await _chains(context, query)
 
 
 async def _generate(context: Context, query: Sample) -> Sampled:
+    if query.latents is None:
+        query = with_seed(query)
+        assert query.seed is not None
+        outputs = await context.model.maps[GENERATE].submit(
+            generator_inputs(context, query), context.call
+        )
+        return Sampled(samples=outputs[SAMPLES], seed=query.seed)
+    _refuse_chain_fields(context, query)
+    z = _given_latents(context, query)
+    inputs: ByRole = {Role.LATENT: latent.truncate(z, _psi(context, query))}
+    labels = draw_labels(context, query.labels, function=GENERATE, seed=0, rows=range(len(z)))
+    if labels is not None:
+        inputs[Role.LABEL] = labels
+    x = await context.map_role(GENERATE, inputs, Role.DATA)
+    return Sampled(samples=context.to_data_space(x), seed=None)
+
+
+def with_seed(query: Sample) -> Sample:
+    """The query with a seed of its own, drawn if it brings none."""
+    return query if query.seed is not None else replace(query, seed=draw_seed())
+
+
+def generator_inputs(context: Context, query: Sample) -> Arrays:
+    """What a generator's queue is given for a query that has a seed.
+
+    Raises:
+        InvalidInput, MissingCapability: the query asks for what this model does not have.
+    """
+    assert query.seed is not None
+    _refuse_chain_fields(context, query)
+    latent_of(context)
+    rows = range(query.n)
+    labels = known_labels(context, query.labels, function=GENERATE, n=query.n)
+    return seeded_rows(seed=query.seed, rows=rows, psi=_psi(context, query), labels=labels)
+
+
+def _refuse_chain_fields(context: Context, query: Sample) -> None:
     for name, given in (("temperature", query.temperature), ("burn_in", query.burn_in)):
         if given is not None:
             raise InvalidInput(f"{context.model.id} has no Markov chain: leave {name} out",
                                pointer=f"/{name}")  # fmt: skip
     if query.start == "pool":
         raise MissingCapability(f"{context.model.id} keeps no pool of chains: use start=fresh")
-    seed = None
-    if query.latents is None:
-        seed = draw_seed() if query.seed is None else query.seed
-        z = draw_latents(context, seed=seed, rows=range(query.n))
-    else:
-        z = _given_latents(context, query)
-    psi = query.truncation or context.manifest.defaults.truncation or 1.0
-    inputs: ByRole = {Role.LATENT: latent.truncate(z, psi)}
-    labels = draw_labels(
-        context, query.labels, function="generate", seed=seed or 0, rows=range(len(z))
-    )
-    if labels is not None:
-        inputs[Role.LABEL] = labels
-    x = await context.map_role("generate", inputs, Role.DATA)
-    return Sampled(samples=context.to_data_space(x), seed=seed)
+
+
+def _psi(context: Context, query: Sample) -> float:
+    return query.truncation or context.manifest.defaults.truncation or 1.0
 
 
 async def _chains(context: Context, query: Sample) -> Sampled:
@@ -175,30 +205,41 @@ def draw_labels(
     rows: range,
 ) -> NDArray[np.int64] | None:
     """The labels asked for, one or n; drawn evenly by (seed, row) when `function` wants them."""
-    n = len(rows)
+    known = known_labels(context, labels, function=function, n=len(rows))
+    if known is not None:
+        return np.resize(np.array(known, dtype=np.int64), len(rows))
     names = context.manifest.labels
-    wants = context.spec(function).input(Role.LABEL) is not None
-    if not wants or names is None:
-        if labels is not None:
-            raise InvalidInput(
-                f"{context.model.id} is not conditional: leave labels out", pointer="/labels"
-            )
+    if names is None or context.spec(function).input(Role.LABEL) is None:
         return None
-    classes = len(names.names)
+    return latent.draw_classes(classes=len(names.names), keys=[(seed, row) for row in rows])
+
+
+def known_labels(
+    context: Context, labels: tuple[int, ...] | None, *, function: str, n: int
+) -> tuple[int, ...] | None:
+    """The labels that were asked for, checked: one for all, or n; None if none were.
+
+    Raises:
+        InvalidInput: `function` takes none, or they are not 1 or n, or out of range.
+    """
     if labels is None:
-        noise = uniform16(seed=seed, rows=rows, stream=Stream.LABEL, width=4)
-        wide = np.ascontiguousarray(noise).view(np.uint64)[:, 0]
-        return (wide % np.uint64(classes)).astype(np.int64)
+        return None
+    names = context.manifest.labels
+    if names is None or context.spec(function).input(Role.LABEL) is None:
+        raise InvalidInput(
+            f"{context.model.id} is not conditional: leave labels out", pointer="/labels"
+        )
     if len(labels) not in {1, n}:
         raise InvalidInput(
             f"{len(labels)} labels for {n} samples: give 1 or {n}", pointer="/labels"
         )
+    classes = len(names.names)
     for i, label in enumerate(labels):
         if not 0 <= label < classes:
             raise InvalidInput(
                 f"label {label} is not between 0 and {classes - 1}", pointer=f"/labels/{i}"
             )
-    return np.resize(np.array(labels, dtype=np.int64), n)
+    return labels
 
 
 def _given_latents(context: Context, query: Sample) -> Float[np.ndarray, "n latent"]:

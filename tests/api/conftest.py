@@ -31,7 +31,9 @@ def api_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="session")
-def client(api_store: Path) -> Iterator[httpx.Client]:
-    with served(models_store=api_store, max_rows=64, max_sweeps=500, max_frames=32) as found:
+@pytest.fixture(scope="session", params=[True, False], ids=["fast", "plain"])
+def client(api_store: Path, request: pytest.FixtureRequest) -> Iterator[httpx.Client]:
+    """A client of one server with the fast lane, and then of one without it."""
+    limits = {"max_rows": 64, "max_sweeps": 500, "max_frames": 32}
+    with served(models_store=api_store, fast_lane=request.param, **limits) as found:
         yield found

@@ -17,6 +17,7 @@ import orjson
 import uvicorn
 from fastapi import FastAPI
 
+from service.api.fast_lane import protocol_of
 from service.app import create_app
 from service.settings import Settings
 
@@ -33,7 +34,14 @@ def serving(app: FastAPI) -> Iterator[httpx.Client]:
             started.set()
 
     server = Server(
-        uvicorn.Config(app, port=0, http="httptools", ws="none", log_config=None, lifespan="on")
+        uvicorn.Config(
+            app,
+            port=0,
+            http=protocol_of(app, app.state.settings),
+            ws="none",
+            log_config=None,
+            lifespan="on",
+        )
     )
     thread = threading.Thread(target=server.run, name="server")
     thread.start()

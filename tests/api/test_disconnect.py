@@ -15,6 +15,7 @@ import pytest
 from service.app import create_app
 from service.engine import Engine
 from service.settings import Settings
+from service.submissions import Submission
 from tests.api.servers import serving
 
 PATH = "/v1/models/tiny-gan/sample"
@@ -34,10 +35,19 @@ class Endless(Engine):
             self.cancelled.set()
             raise
 
+    def begin(self, model: Any, query: Any, call: Any) -> Any:
+        self.started.set()
+        return Submission({}, 1, call, asyncio.get_running_loop().create_future())
 
-@pytest.fixture
-def endless(tiny_store: Path) -> Iterator[tuple[Endless, httpx.Client]]:
-    app = create_app(Settings(_env_file=None, models_store=tiny_store))
+    def end(self, model: Any, submission: Any) -> None:
+        self.cancelled.set()
+
+
+@pytest.fixture(params=[True, False], ids=["fast", "plain"])
+def endless(
+    tiny_store: Path, request: pytest.FixtureRequest
+) -> Iterator[tuple[Endless, httpx.Client]]:
+    app = create_app(Settings(_env_file=None, models_store=tiny_store, fast_lane=request.param))
     engine = app.state.engine = Endless(app.state.settings, app.state.engine.metrics)
     engine.watch()
     with serving(app) as client:

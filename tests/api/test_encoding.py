@@ -17,6 +17,7 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image
 
 from service.api import encoding
+from service.api.arrow import arrow_bytes
 from service.domain.images import from_pixels, to_pixels
 from service.errors import InvalidInput
 
@@ -164,7 +165,7 @@ def test_a_zip_holds_one_png_an_image_stored_under_a_fixed_date():
 
 def test_an_arrow_stream_holds_tensors_of_the_shape_that_it_says():
     images = from_pixels(np.random.default_rng(6).integers(0, 256, (3, 4, 6, 1), np.uint8))
-    content = encoding.arrow_bytes(
+    content = arrow_bytes(
         {"index": np.arange(3), "sample": images, "flag": np.array([True, False, True])},
         metadata={"model": "m@1"},
     )
