@@ -1,18 +1,18 @@
 """The README's commands, run as a reader would run them against the published models."""
 
 import json
-import os
 import re
 import subprocess
 import sys
-import time
-from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-ROOT = Path(__file__).parent.parent
+from tests.published import ROOT, serving
+
+READERS_URL = "http://127.0.0.1:8000"
 MODELS = ("mnist-dcgan", "mnist-rbm")
 
 
@@ -22,31 +22,24 @@ def curls():
     return [line for block in blocks for line in block.splitlines() if line.startswith("curl ")]
 
 
+def pythons():
+    """Every python block of the README, in order."""
+    return re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+
+
 @pytest.fixture(scope="module")
 def answers(tmp_path_factory):
-    """A folder with what the README's commands wrote, from a real server."""
+    """A folder with what the README's commands and programs wrote, from a real server."""
     folder = tmp_path_factory.mktemp("readme")
     (folder / "docs").symlink_to(ROOT / "docs")
-    log = folder / "serve.log"
-    with log.open("w") as file:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "service.cli", "serve", "--port", "0",
-             "--store", str(ROOT / "models_store")],
-            stderr=file, env=os.environ | {"REVERIE_DATA_DIR": str(folder)},
-        )  # fmt: skip
-    try:
-        deadline = time.monotonic() + 60
-        while not (found := re.search(r"http://127\.0\.0\.1:\d+", log.read_text())):
-            assert time.monotonic() < deadline, log.read_text()
-            assert process.poll() is None, log.read_text()
-            time.sleep(0.1)
+    with serving(folder) as url:
         for command in curls():
-            here = command.replace("http://127.0.0.1:8000", found.group())
+            here = command.replace(READERS_URL, url)
             subprocess.run(["bash", "-c", f"{here} --fail-with-body"], check=True, cwd=folder)
+        for program in pythons():
+            here = program.replace(READERS_URL, url)
+            subprocess.run([sys.executable, "-W", "error", "-c", here], check=True, cwd=folder)
         yield folder
-    finally:
-        process.terminate()
-        process.wait(30)
 
 
 def test_every_operation_has_a_command():
@@ -85,6 +78,16 @@ def test_scores_features_models_and_card_say_what_the_readme_says(answers):
     listed = json.loads((answers / "models.json").read_text())["models"]
     assert {m["name"] for m in listed if m["state"] == "ready"} >= set(MODELS)
     assert (answers / "card.md").read_text().startswith("#")
+
+
+def test_the_python_example_does_what_it_says(answers):
+    said = "\n".join(pythons())
+    for method in ("sample", "interpolate", "inpaint", "score", "augment"):
+        assert f"client.{method}(" in said
+    with Image.open(answers / "digit-0.png") as digit:
+        assert digit.size == (28, 28)
+    files = [pq.read_table(path) for path in sorted((answers / "synthetic").rglob("*.parquet"))]
+    assert sum(table.num_rows for table in files) == 1000
 
 
 def test_every_picture_and_page_that_the_readme_names_is_there():
