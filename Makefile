@@ -23,7 +23,17 @@ SERVE := $(if $(GPU),.venv-serve,$(if $(wildcard .venv/bin/reverie),.venv,.venv-
 SERVE_STAMP := $(if $(filter .venv,$(SERVE)),,.venv-serve/.installed-$(RUNTIME))
 PIP = bin/pip --disable-pip-version-check install
 
-.PHONY: help install serve test check bench train fmt docs pictures lock clean
+# WHEELS=folder installs from there and from nowhere else, beside what PYTHON has already.
+WHEELS ?=
+GPU_STAMP = .venv-gpu/$(if $(WHEELS),.wheels,.installed)
+GPU_PYTHON = $(if $(WHEELS),PYTHONPATH=.venv-gpu/packages "$(PYTHON)",.venv-gpu/bin/python)
+GPU_NEEDS = pytest pytest-asyncio pytest-timeout hypothesis beartype \
+	$(shell sed -n '/^onnxruntime-gpu==/p' constraints-gpu.txt)
+
+# REVERIE_CHAOS_KILLS kills in a row; takes minutes.
+KILLS ?= 1000
+
+.PHONY: help install serve test check chaos bench train fmt docs pictures lock clean
 
 help: ## List these targets.
 	@echo "Reverie: trained generators behind a REST service. Start with: make serve"
@@ -44,6 +54,9 @@ check: .venv/.installed ## Run the fast checks: format, lint, types, imports, an
 	@$(MAKE) --no-print-directory lint
 	.venv/bin/pytest -m 'not slow and not statistical'
 
+chaos: .venv/.installed ## Kill the service at random moments, a thousand times (KILLS=n): no order may suffer.
+	REVERIE_CHAOS_KILLS=$(KILLS) .venv/bin/pytest tests/chaos
+
 .PHONY: lint
 lint: .venv/.installed
 	.venv/bin/ruff format --check
@@ -53,6 +66,11 @@ lint: .venv/.installed
 
 bench: .venv/.installed ## Run the benchmarks; each prints one table (BENCH=name for one of them).
 	@for name in $(or $(BENCH),$(BENCHMARKS)); do .venv/bin/python -m benchmarks.$$name || exit; done
+
+.PHONY: gpu
+gpu: $(GPU_STAMP) ## Check and measure everything on a GPU (WHEELS=folder where there is no registry).
+	REVERIE_GPU_REQUIRED=1 $(GPU_PYTHON) -m pytest -m gpu tests/gpu
+	$(GPU_PYTHON) -m benchmarks.gpu
 
 train: .venv/.installed ## Train and export the published models (CONFIG=one.toml for one, TRAIN=--smoke to try).
 	@for config in $(CONFIG); do .venv/bin/reverie train "$$config" $(TRAIN) || exit; done
@@ -70,8 +88,8 @@ pictures: .venv/.installed ## Make the README's pictures anew from the published
 lock: .venv/.installed ## Write constraints.txt and constraints-gpu.txt anew from .venv.
 	.venv/bin/python deploy/lock.py
 
-clean: ## Remove both environments and every cache; models, runs and data stay.
-	rm -rf .venv .venv-serve .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache \
+clean: ## Remove the environments and every cache; models, runs and data stay.
+	rm -rf .venv .venv-serve .venv-gpu .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache \
 		.import_linter_cache dist
 	find service training tests benchmarks deploy docs -name __pycache__ -prune -exec rm -rf {} + \
 		2>/dev/null || true
@@ -90,6 +108,21 @@ clean: ## Remove both environments and every cache; models, runs and data stay.
 	@rm -rf .venv-serve && "$(PYTHON)" -m venv .venv-serve
 	@.venv-serve/$(PIP) --quiet --no-compile --constraint constraints.txt \
 		--constraint constraints-gpu.txt --editable '.[$*]'
+	@touch $@
+
+# onnxruntime-gpu and torch settle on one set of CUDA's libraries: no constraints-gpu.txt here.
+.venv-gpu/.installed: pyproject.toml constraints.txt constraints-gpu.txt
+	$(require-python)
+	@rm -rf .venv-gpu && "$(PYTHON)" -m venv .venv-gpu
+	.venv-gpu/$(PIP) --constraint constraints.txt --editable '.[gpu,train]' $(GPU_NEEDS)
+	@touch $@
+
+.venv-gpu/.wheels: $(wildcard $(WHEELS)/*.whl)
+	$(require-python)
+	@[ -n "$^" ] || { echo "WHEELS=$(WHEELS) holds no wheels (*.whl)." >&2; exit 1; }
+	@rm -rf .venv-gpu && mkdir .venv-gpu
+	"$(PYTHON)" -m pip --disable-pip-version-check install --no-index --no-deps --no-compile \
+		--target .venv-gpu/packages $^
 	@touch $@
 
 define require-python

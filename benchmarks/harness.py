@@ -14,15 +14,17 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
-from importlib.metadata import version
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
 RESULTS = Path(__file__).with_name("results")
-VERSIONS = ("numpy", "onnxruntime", "torch")
+VERSIONS = ("numpy", "onnxruntime", "onnxruntime-gpu", "torch")  # as far as they are there
+_WIDEST = 1000  # columns of text
 
 Contender = Callable[[], float]  # does the work once; returns units of work a second
 
@@ -56,23 +58,43 @@ def timed(work: Callable[[], object], units: float) -> Contender:
 
 def report(name: str, question: str, rows: list[dict[str, object]]) -> None:
     """Print one table, and append one JSON line."""
-    table = Table(title=question, title_justify="left", box=None, header_style="bold")
+    show(question, rows)
+    save(name, rows)
+
+
+def show(title: str, rows: list[dict[str, object]]) -> None:
+    """Print one table, as wide as it needs to be."""
+    table = Table(title=title, title_justify="left", box=None, header_style="bold")
     for column in rows[0]:
         table.add_column(column, justify="left" if column == "case" else "right")
     for row in rows:
         table.add_row(*(f"{v:,.2f}" if isinstance(v, float) else str(v) for v in row.values()))
-    Console(file=sys.stdout).print(table)
+    console = Console(file=sys.stdout)
+    needed = Console(width=_WIDEST).measure(table).maximum
+    console.width = max(console.width, needed)
+    console.print(table)
+
+
+def save(name: str, rows: list[dict[str, object]], **about: object) -> None:
+    """Append one JSON line; `about` is what else there is to know of the run."""
     line = {
         "benchmark": name,
         "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "commit": _commit(),
         "machine": {"processor": _processor(), "python": platform.python_version()},
-        "versions": {package: version(package) for package in VERSIONS},
+        "versions": dict(_versions()),
+        **about,
         "rows": rows,
     }
     RESULTS.mkdir(exist_ok=True)
     with (RESULTS / f"{name}.jsonl").open("a", encoding="utf-8") as file:
         file.write(json.dumps(line) + "\n")
+
+
+def _versions() -> Iterator[tuple[str, str]]:
+    for package in VERSIONS:
+        with suppress(PackageNotFoundError):
+            yield package, version(package)
 
 
 def _commit() -> str:

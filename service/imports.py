@@ -59,7 +59,7 @@ def add_generator(
     Raises:
         PackageError: says what is wrong with the graph and how to export it instead.
     """
-    session = OnnxSession(content, device="cpu", threads=1)
+    session = OnnxSession(content, threads=1)
     inputs, outputs = session.signature()
     z, label = _inputs(inputs)
     x = _output(outputs)

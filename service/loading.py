@@ -1,12 +1,13 @@
 """From a folder to functions that run: verify, open, check against the manifest, measure.
 
-models_store/<name>/<version>/ ──digests──► sessions ──signatures──► padding ──► LoadedPackage
+models_store/<name>/<version>/ ──digests──► the model's device ──► functions ──► LoadedPackage
 """
 
 from __future__ import annotations
 
 import io
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,42 +15,16 @@ import numpy as np
 import structlog
 from jaxtyping import Float
 
-from service.contract import (
-    FunctionSpec,
-    Manifest,
-    PackageError,
-    Role,
-    TensorSpec,
-    read_package,
-    read_verified,
-)
-from service.domain.arrays import Arrays
-from service.invariance import Padding, measure_padding
-from service.sessions import Session, TensorType
-from service.sessions.onnx import OnnxSession, choose_device
+from service.contract import Manifest, PackageError, read_package, read_verified
+from service.functions import LoadedFunction, Opener
+from service.sessions.devices import choose_devices, place
 from service.settings import Settings
+
+__all__ = ["Calibrations", "LoadedFunction", "LoadedPackage", "open_model", "package_directories"]
 
 log = structlog.get_logger(__name__)
 
 Calibrations = dict[str, Float[np.ndarray, " held_out"]]
-
-
-@dataclass(frozen=True)
-class LoadedFunction:
-    """A function that has been checked against its graph, and the batch sizes it is run at."""
-
-    spec: FunctionSpec
-    session: Session
-    padding: Padding
-
-    @property
-    def seeded(self) -> bool:
-        """Whether seeded answers go through it: it is fed draws, states or features, not only x."""
-        return any(t.role not in {Role.DATA, Role.MASK} for t in self.spec.inputs)
-
-    def run(self, inputs: Arrays) -> Arrays:
-        """All outputs that the manifest names."""
-        return self.session.run(tuple(t.name for t in self.spec.outputs), inputs)
 
 
 @dataclass(frozen=True)
@@ -105,64 +80,31 @@ def open_model(directory: Path, settings: Settings) -> LoadedPackage:
         PackageError: with the reason, for a person to read.
     """
     manifest = read_package(directory)
-    device = choose_device(settings.device)
-    sessions: dict[str, Session] = {}
-    functions: dict[str, LoadedFunction] = {}
-    for name, spec in manifest.functions.items():
-        if spec.sha256 not in sessions:
-            content = read_verified(directory, spec.file, spec.sha256)
-            sessions[spec.sha256] = OnnxSession(
-                content, device=device, threads=settings.threads_per_model
-            )
-        session = sessions[spec.sha256]
-        check_signature(name, spec, session)
-        outputs = tuple(t.name for t in spec.outputs)
-        padding = measure_padding(
-            lambda inputs, s=session, o=outputs: s.run(o, inputs),  # type: ignore[misc]
-            spec,
-            max_rows=settings.batch_rows,
-        )
-        functions[name] = LoadedFunction(spec=spec, session=session, padding=padding)
-    first = next(iter(sessions.values()))
+    opener = Opener(directory, settings, device=_device_of(directory, settings.device))
+    functions = {name: opener.open(name, spec) for name, spec in manifest.functions.items()}
+    sessions = [function.session for function in functions.values()]
     return LoadedPackage(
         manifest=manifest,
         directory=directory,
-        device=first.device,
-        runtime=first.runtime,
+        device=_joined(session.device for session in sessions),
+        runtime=_joined(session.runtime for session in sessions),
         functions=functions,
         calibrations=_read_calibrations(directory, manifest),
     )
 
 
-def check_signature(name: str, spec: FunctionSpec, session: Session) -> None:
-    """Refuse a graph whose inputs or outputs are not those of the manifest.
-
-    Raises:
-        PackageError: names the function, the tensor and the difference.
-    """
-    inputs, outputs = session.signature()
-    undeclared = inputs.keys() - {t.name for t in spec.inputs}
-    if undeclared:
-        raise PackageError(f"{name}: the graph also wants {', '.join(sorted(undeclared))}")
-    for tensors, found in ((spec.inputs, inputs), (spec.outputs, outputs)):
-        for tensor in tensors:
-            if tensor.name not in found:
-                raise PackageError(f"{name}: the graph has no {tensor.name!r}")
-            _check_tensor(name, tensor, found[tensor.name])
+def _device_of(directory: Path, asked: str) -> str:
+    """Where a package of a store lives: models take turns over the devices, in order of name."""
+    devices = choose_devices(asked)
+    if len(devices) == 1:
+        return devices[0]
+    name = directory.parent.name
+    names = {folder.parent.name for folder in package_directories(directory.parent.parent)}
+    return place(name, sorted(names | {name}), devices)
 
 
-def _check_tensor(function: str, tensor: TensorSpec, found: TensorType) -> None:
-    dtype, shape = found
-    where = f"{function}: {tensor.name!r}"
-    if dtype != tensor.dtype:
-        raise PackageError(f"{where} is {dtype} in the graph, {tensor.dtype} in the manifest")
-    if len(shape) != len(tensor.shape):
-        raise PackageError(f"{where} has {len(shape)} axes in the graph, not {len(tensor.shape)}")
-    if isinstance(shape[0], int):
-        raise PackageError(f"{where} has a fixed batch of {shape[0]}: export a dynamic first axis")
-    for declared, size in zip(tensor.shape[1:], shape[1:], strict=True):
-        if isinstance(size, int) and size != declared:
-            raise PackageError(f"{where} is {list(shape)} in the graph, not {list(tensor.shape)}")
+def _joined(words: Iterable[str]) -> str:
+    return " + ".join(dict.fromkeys(words))
 
 
 def _read_calibrations(directory: Path, manifest: Manifest) -> Calibrations:

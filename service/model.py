@@ -12,12 +12,13 @@ from pathlib import Path
 
 import numpy as np
 
-from service.batching import MapScheduler
+from service.batching import MapScheduler, padded
 from service.chains import ChainScheduler
 from service.contract import FunctionSpec, ImageData, Manifest, Role
 from service.domain.arrays import Arrays
 from service.domain.feeding import ByRole, draw_noise, feed, feed_parameters, started
 from service.domain.randomness import Stream
+from service.generation import GENERATE, SeededGenerator
 from service.loading import Calibrations, LoadedFunction, LoadedPackage
 from service.metrics import Metrics
 from service.pool import ChainPool
@@ -33,6 +34,7 @@ class Model:
 
     def __init__(self, package: LoadedPackage, settings: Settings, metrics: Metrics) -> None:
         self.package = package
+        self.capabilities = package.manifest.capabilities
         self.in_flight = 0
         self._metrics = metrics
         self._idle = asyncio.Event()
@@ -132,10 +134,10 @@ class Model:
         self, name: str, function: LoadedFunction, settings: Settings
     ) -> MapScheduler:
         batch = self._metrics.batch_rows.labels(model=self.manifest.name, function=name)
+        run = padded(function.run, function.padding)
         return MapScheduler(
             f"{self.manifest.name}.{name}",
-            function.run,
-            padding=function.padding,
+            SeededGenerator.of(run, self.manifest) if name == GENERATE else run,
             max_rows=function.padding.largest or settings.batch_rows,
             max_queue_rows=settings.queue_rows,
             on_batch=batch.observe,

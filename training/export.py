@@ -97,19 +97,23 @@ def parity(
     Raises:
         ExportError: it exceeds `tolerance`, or is not a number.
     """
-    with torch.no_grad():
-        answer = module.eval()(*inputs.values())
-    expected = answer if isinstance(answer, tuple) else (answer,)
     found = session(graph).run(None, {name: t.numpy() for name, t in inputs.items()})
-    worst = 0.0
-    for ours, theirs in zip(expected, found, strict=True):
-        difference = float(np.abs(ours.numpy().astype(np.float64) - theirs).max())
-        worst = max(worst, difference) if difference == difference else float("nan")  # noqa: PLR0124
-    if not worst <= tolerance:
-        raise ExportError(
-            f"the exported graph differs from its module by {worst:.3g} > {tolerance:.3g}"
-        )
-    return worst
+    return _agree(module, inputs, found, tolerance=tolerance)
+
+
+def torchscript_parity(
+    module: nn.Module, content: bytes, inputs: Mapping[str, Tensor], *, tolerance: float
+) -> float:
+    """The same for a TorchScript export, loaded as a service would load it.
+
+    Raises:
+        ExportError: it exceeds `tolerance`, or is not a number.
+    """
+    with quiet(), torch.no_grad():
+        loaded = torch.jit.load(io.BytesIO(content))  # type: ignore[no-untyped-call]
+        answer = loaded(*inputs.values())
+    found = answer if isinstance(answer, tuple) else (answer,)
+    return _agree(module, inputs, [t.numpy() for t in found], tolerance=tolerance)
 
 
 def session(graph: bytes, *, threads: int = 1) -> ort.InferenceSession:
@@ -133,15 +137,28 @@ def fold_batch_norm(module: nn.Module) -> nn.Module:
     return folded
 
 
-def to_torchscript(module: nn.Module, inputs: Mapping[str, Tensor]) -> bytes:
+def to_torchscript(
+    module: nn.Module, inputs: Mapping[str, Tensor], *, tolerance: float = 1e-5
+) -> bytes:
     """The module traced as TorchScript, for services that cannot run ONNX.
 
     TorchScript is deprecated upstream: it is an option, never the main format.
+
+    Raises:
+        ExportError: it differs from the module, at another batch size than it was traced with.
     """
     buffer = io.BytesIO()
     with quiet(), torch.no_grad():
         traced = torch.jit.trace(module.eval(), tuple(inputs.values()), check_trace=False)  # type: ignore[no-untyped-call]
         torch.jit.save(torch.jit.freeze(traced), buffer)
+    noise = torch.Generator().manual_seed(0)
+    other = {name: torch.cat([t, t.flip(0), t[:1]]) for name, t in inputs.items()}
+    other |= {
+        name: torch.randn(t.shape, generator=noise)
+        for name, t in other.items()
+        if t.is_floating_point()
+    }
+    torchscript_parity(module, buffer.getvalue(), other, tolerance=tolerance)
     return buffer.getvalue()
 
 
@@ -163,6 +180,27 @@ def quiet() -> Iterator[None]:
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
+
+
+def _agree(
+    module: nn.Module,
+    inputs: Mapping[str, Tensor],
+    found: Sequence[np.ndarray[Any, Any]],
+    *,
+    tolerance: float,
+) -> float:
+    with torch.no_grad():
+        answer = module.eval()(*inputs.values())
+    expected = answer if isinstance(answer, tuple) else (answer,)
+    worst = 0.0
+    for ours, theirs in zip(expected, found, strict=True):
+        difference = float(np.abs(ours.numpy().astype(np.float64) - theirs).max())
+        worst = max(worst, difference) if difference == difference else float("nan")  # noqa: PLR0124
+    if not worst <= tolerance:
+        raise ExportError(
+            f"the exported graph differs from its module by {worst:.3g} > {tolerance:.3g}"
+        )
+    return worst
 
 
 def _fold_sequence(layers: nn.Sequential) -> None:

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+TORCHSCRIPT_SUFFIXES = (".pt", ".ts")
 NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,63}$"
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -87,6 +88,11 @@ class FunctionSpec(_Frozen):
         default=False,
         description="Integer or fixed-point: the same bytes for every batch and device.",
     )
+
+    @property
+    def format(self) -> Literal["onnx", "torchscript"]:
+        """What the file is, by its suffix: `.pt` and `.ts` are TorchScript, all others ONNX."""
+        return "torchscript" if self.file.endswith(TORCHSCRIPT_SUFFIXES) else "onnx"
 
     def input(self, role: Role) -> TensorSpec | None:
         """The input with this role, or None."""

@@ -1,6 +1,6 @@
-"""ONNX Runtime: one InferenceSession for each distinct graph.
+"""ONNX Runtime on the CPU: one InferenceSession for each distinct graph.
 
-bytes ──► refuse external data ──► InferenceSession(CPU | CUDA) ──► run
+bytes ──► refuse external data ──► InferenceSession ──► run
 """
 
 from __future__ import annotations
@@ -10,14 +10,11 @@ from typing import Any
 
 import numpy as np
 import onnxruntime as ort
-import structlog
 
 from service.contract import PackageError
 from service.domain.arrays import Arrays
-from service.sessions import TensorType
+from service.sessions import Session, Signature, TensorType
 from service.sessions.onnx_file import has_external_data
-
-log = structlog.get_logger(__name__)
 
 RUNTIME = f"onnxruntime {ort.__version__}"
 
@@ -31,49 +28,23 @@ _DTYPES = {
 }
 
 
-def choose_device(asked: str) -> str:
-    """`cpu` or `cuda:N` for a setting of auto, cpu or cuda:N; falls back to cpu with a warning."""
-    if asked == "cpu":
-        return "cpu"
-    available = "CUDAExecutionProvider" in ort.get_available_providers()
-    if not available:
-        if asked != "auto":
-            log.warning(
-                "device_unavailable",
-                asked=asked,
-                using="cpu",
-                remedy="install onnxruntime-gpu and an NVIDIA driver, or set REVERIE_DEVICE=cpu",
-            )
-        return "cpu"
-    ort.preload_dlls()  # CUDA and cuDNN come as wheels, where the linker does not look
-    return "cuda:0" if asked in {"auto", "cuda"} else asked
+class OnnxSession(Session):
+    """One graph on the CPU."""
 
+    runtime = RUNTIME
+    device = "cpu"
 
-class OnnxSession:
-    """One graph on one device. Spinning is off: idle threads must not take the other's core."""
-
-    def __init__(self, content: bytes, *, device: str, threads: int) -> None:
+    def __init__(self, content: bytes, *, threads: int) -> None:
         """Load a graph whose digest has been checked.
 
         Raises:
             PackageError: not an ONNX graph, or one that leads to other files.
         """
-        _refuse_external_data(content)
-        try:
-            self._session = ort.InferenceSession(
-                content, _options(threads), providers=_providers(device)
-            )
-        except Exception as error:  # the runtime has no common root for its many errors
-            raise PackageError(f"the runtime refuses the graph: {_first_line(error)}") from error
-        on_gpu = "CUDAExecutionProvider" in self._session.get_providers()
-        if device != "cpu" and not on_gpu:
-            log.warning("device_fell_back", asked=device, using="cpu")
-        self.device = device if on_gpu else "cpu"
-        self.runtime = RUNTIME
+        self._session = open_graph(content, options(threads), ["CPUExecutionProvider"])
 
-    def signature(self) -> tuple[dict[str, TensorType], dict[str, TensorType]]:
+    def signature(self) -> Signature:
         """Inputs and outputs by name: dtype and shape as the graph declares them."""
-        return _types(self._session.get_inputs()), _types(self._session.get_outputs())
+        return signature_of(self._session)
 
     def run(self, outputs: tuple[str, ...], inputs: Arrays) -> Arrays:
         """The named outputs."""
@@ -81,7 +52,15 @@ class OnnxSession:
         return dict(zip(outputs, (np.asarray(a) for a in found), strict=True))
 
 
-def _refuse_external_data(content: bytes) -> None:
+def open_graph(
+    content: bytes, chosen: ort.SessionOptions, providers: Sequence[Any]
+) -> ort.InferenceSession:
+    """Load a graph on the given providers, in that order, and on no other.
+
+    Raises:
+        PackageError: not an ONNX graph, one that leads to other files, or one that the runtime
+            refuses.
+    """
     try:
         external = has_external_data(content)
     except ValueError as error:
@@ -90,34 +69,33 @@ def _refuse_external_data(content: bytes) -> None:
         raise PackageError(
             "the graph keeps tensors in another file: export it with its weights inside"
         )
+    try:
+        return ort.InferenceSession(content, chosen, providers=providers, enable_fallback=0)
+    except Exception as error:  # the runtime has no common root for its many errors
+        raise PackageError(f"the runtime refuses the graph: {reason_of(error)}") from error
 
 
-def _options(threads: int) -> ort.SessionOptions:
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    return options
+def options(threads: int) -> ort.SessionOptions:
+    """Spinning is off: idle threads must not take the others' core."""
+    chosen = ort.SessionOptions()
+    chosen.intra_op_num_threads = threads
+    chosen.inter_op_num_threads = 1
+    chosen.log_severity_level = 3
+    chosen.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return chosen
 
 
-def _providers(device: str) -> list[Any]:
-    if device == "cpu":
-        return ["CPUExecutionProvider"]
-    cuda = {
-        "device_id": device.partition(":")[2] or "0",
-        "arena_extend_strategy": "kSameAsRequested",
-        "use_tf32": "0",
-    }
-    return [("CUDAExecutionProvider", cuda), "CPUExecutionProvider"]
+def signature_of(session: ort.InferenceSession) -> Signature:
+    """Inputs and outputs by name: dtype and shape as the graph declares them."""
+    return _types(session.get_inputs()), _types(session.get_outputs())
+
+
+def reason_of(error: Exception) -> str:
+    """The first line of the runtime's reason, without paths that may follow it."""
+    text = str(error).strip().splitlines()
+    reason = text[0] if text else type(error).__name__
+    return reason.rpartition(" : ")[2][:200].replace("/", " ") or type(error).__name__
 
 
 def _types(arguments: Sequence[Any]) -> dict[str, TensorType]:
     return {a.name: (_DTYPES.get(a.type, a.type), tuple(a.shape)) for a in arguments}
-
-
-def _first_line(error: Exception) -> str:
-    """The runtime's reason, without paths that may follow it."""
-    text = str(error).strip().splitlines()
-    reason = text[0] if text else type(error).__name__
-    return reason.rpartition(" : ")[2][:200].replace("/", " ") or type(error).__name__

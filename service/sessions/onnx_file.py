@@ -9,6 +9,7 @@ such a tensor is refused. The runtime would follow the path first and fail later
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 # Field numbers of onnx.proto: message kind → {field: kind of the message inside}.
 _NESTED: dict[str, dict[int, str]] = {
@@ -26,6 +27,14 @@ _TENSOR_DATA_LOCATION = 14
 _MAX_DEPTH = 64
 
 
+class Field(NamedTuple):
+    """One field of a message: a varint, bytes, or neither (None); and its own bytes, tag first."""
+
+    number: int
+    value: int | memoryview | None
+    raw: memoryview
+
+
 def has_external_data(content: bytes) -> bool:
     """Whether any tensor of the model keeps its values in another file.
 
@@ -39,9 +48,10 @@ def _external(message: memoryview, kind: str, depth: int) -> bool:
     if depth > _MAX_DEPTH:
         raise ValueError("the graph nests more than 64 levels deep")
     nested = _NESTED[kind]
-    for number, value in _fields(message):
+    for number, value, _ in fields(message):
         if kind == "tensor" and (
-            number == _TENSOR_EXTERNAL_DATA or (number == _TENSOR_DATA_LOCATION and value == 1)
+            (number == _TENSOR_EXTERNAL_DATA and value is not None)
+            or (number == _TENSOR_DATA_LOCATION and value == 1)
         ):
             return True
         inside = nested.get(number)
@@ -54,27 +64,31 @@ def _external(message: memoryview, kind: str, depth: int) -> bool:
     return False
 
 
-def _fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
-    """(field number, varint or bytes) of each field; other wire types are passed over."""
+def fields(message: memoryview) -> Iterator[Field]:
+    """Each field of a message in its order; the value of a fixed-size one is None.
+
+    Raises:
+        ValueError: this is no protobuf message, or it is cut short.
+    """
     at = 0
     while at < len(message):
+        start = at
         tag, at = _varint(message, at)
         number, wire = tag >> 3, tag & 7
+        value: int | memoryview | None = None
         if wire == 0:
             value, at = _varint(message, at)
-            yield number, value
         elif wire == 2:
             size, at = _varint(message, at)
-            if at + size > len(message):
-                raise ValueError("the file is cut short")
-            yield number, message[at : at + size]
+            value = message[at : at + size]
             at += size
         elif wire in {1, 5}:
             at += 8 if wire == 1 else 4
-            if at > len(message):
-                raise ValueError("the file is cut short")
         else:
             raise ValueError("the file is not an ONNX model")
+        if at > len(message):
+            raise ValueError("the file is cut short")
+        yield Field(number, value, message[start:at])
 
 
 def _varint(message: memoryview, at: int) -> tuple[int, int]:

@@ -88,3 +88,25 @@ def test_a_python_that_is_too_old_is_named_with_the_remedy(clone: Path) -> None:
     assert "needs Python 3.11 or newer" in none.stderr
     assert "make install PYTHON=" in none.stderr
     assert not (clone / ".venv").exists()
+
+
+def test_checking_a_gpu_has_an_environment_of_its_own_without_the_cpus_runtime(clone: Path) -> None:
+    planned = make(clone, "-n", "gpu").stdout
+    assert "--editable '.[gpu,train]'" in planned
+    assert "[dev]" not in planned
+    assert re.search(r"onnxruntime-gpu==\d", planned)
+    assert "REVERIE_GPU_REQUIRED=1 .venv-gpu/bin/python -m pytest -m gpu" in planned
+    assert "-m benchmarks.gpu" in planned
+
+
+def test_a_folder_of_wheels_takes_the_place_of_a_registry(clone: Path) -> None:
+    wheels = clone / "wheels"
+    wheels.mkdir()
+    empty = make(clone, "gpu", "WHEELS=wheels")
+    assert empty.returncode != 0
+    assert "WHEELS=wheels holds no wheels" in empty.stderr
+    (wheels / "one-1-py3-none-any.whl").touch()
+    planned = make(clone, "-n", "gpu", "WHEELS=wheels").stdout
+    assert "--no-index --no-deps" in planned
+    assert "wheels/one-1-py3-none-any.whl" in planned
+    assert "PYTHONPATH=.venv-gpu/packages" in planned

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
 from service.contract import PackageError, Role
-from service.sessions.onnx import OnnxSession, choose_device
+from service.sessions.onnx import OnnxSession
 from service.sessions.onnx_file import has_external_data
 from tests.packages import graph, tensor
 
@@ -27,7 +27,7 @@ def external(initializer: TensorProto) -> None:
 
 
 def test_a_graph_runs_and_tells_its_signature():
-    session = OnnxSession(double(), device="cpu", threads=1)
+    session = OnnxSession(double(), threads=1)
     assert session.signature() == ({"x": ("float32", ("n", 2))}, {"y": ("float32", ("n", 2))})
     assert session.run(("y",), {"x": np.ones((3, 2), np.float32)})["y"].tolist() == [[2, 2]] * 3
     assert session.device == "cpu"
@@ -37,7 +37,7 @@ def test_a_tensor_in_another_file_is_refused():
     model = onnx.load_from_string(double())
     external(model.graph.initializer[0])
     with pytest.raises(PackageError, match="export it with its weights inside"):
-        OnnxSession(model.SerializeToString(), device="cpu", threads=1)
+        OnnxSession(model.SerializeToString(), threads=1)
 
 
 @pytest.mark.parametrize("where", ["constant", "subgraph", "sparse", "function"])
@@ -66,16 +66,10 @@ def test_external_data_is_found_wherever_it_hides(where):
 @given(st.binary(max_size=300))
 def test_no_bytes_make_the_reader_of_files_fail_otherwise(content):
     with pytest.raises(PackageError):
-        OnnxSession(content, device="cpu", threads=1)
+        OnnxSession(content, threads=1)
 
 
 @given(cut=st.integers(1, 60))
 def test_a_file_that_is_cut_short_is_refused(cut):
     with pytest.raises(PackageError):
-        OnnxSession(double()[:-cut], device="cpu", threads=1)
-
-
-def test_without_a_gpu_every_choice_is_the_cpu():
-    if "CUDAExecutionProvider" in __import__("onnxruntime").get_available_providers():
-        pytest.skip("this machine has CUDA")
-    assert {choose_device(asked) for asked in ("auto", "cpu", "cuda:0")} == {"cpu"}
+        OnnxSession(double()[:-cut], threads=1)
