@@ -1,12 +1,14 @@
-"""Write the generated tables of the README and docs/operating.md anew: `make docs`.
+"""Write the generated tables of the README and of the pages in docs/ anew: `make docs`.
 
 Settings ──► table of settings  ┐
 Metrics  ──► table of metrics   ┼──► between the markers of each page
-models_store ──► quality table  ┘
+models_store ──► quality table  │
+docs/results ──► benchmarks     ┘
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from service.contract import read_manifest
 from service.loading import package_directories
 from service.metrics import Metrics
 from service.settings import Settings
+from training.benchmarks.reports import auroc_grid, inpainting_grids, methods_grid
 
 BOUNDS = {
     "minimum": "≥ {}",
@@ -83,6 +86,28 @@ def quality_table() -> str:
     return table("model", "figure", "value", "interval", "real data", "command", rows=rows)
 
 
+def auroc_table() -> str:
+    """AUROC of each score, by the digit that is normal."""
+    return auroc_grid(results("anomaly")).markdown()
+
+
+def scores_table() -> str:
+    """How each score was chosen, and how honest its p-values are."""
+    return methods_grid(results("anomaly")).markdown()
+
+
+def inpainting_tables() -> str:
+    """A table for each mask."""
+    grids = inpainting_grids(results("inpainting"))
+    return "\n\n".join(f"### {grid.title.capitalize()}\n\n{grid.markdown()}" for grid in grids)
+
+
+def results(name: str) -> dict[str, Any]:
+    """What `reverie benchmark` wrote under docs/results."""
+    found: dict[str, Any] = json.loads((ROOT / f"docs/results/{name}.json").read_text("utf-8"))
+    return found
+
+
 def number(value: float) -> str:
     """Four digits, as a reader would write them."""
     return f"{value:.4g}"
@@ -104,6 +129,11 @@ ROOT = Path(__file__).parent.parent
 STORE = ROOT / "models_store"
 PAGES: Mapping[Path, Mapping[str, Callable[[], str]]] = {
     ROOT / "docs/operating.md": {"settings": settings_table, "metrics": metrics_table},
+    ROOT / "docs/quality.md": {
+        "auroc": auroc_table,
+        "scores": scores_table,
+        "inpainting": inpainting_tables,
+    },
     ROOT / "README.md": {"quality": quality_table},
 }
 

@@ -45,28 +45,41 @@ def inpaint(
     *,
     seed: int,
     sweeps: int,
+    rows: Sequence[int] | None = None,
 ) -> Float[np.ndarray, "n C H W"]:
     """Fill `hole` by clamped sweeps; the known pixels come back as they were.
 
-    Known grey pixels are held at 1 where they are at least ½, else at 0.
+    Known grey pixels are held at 1 where they are at least ½, else at 0. `rows` are as in
+    `run_chains`.
     """
-    rows = images.reshape(len(images), -1)
-    known = np.broadcast_to(~hole.reshape(1, -1), rows.shape)
-    clamps = {Role.CLAMP_MASK: known, Role.CLAMP_VALUES: rows >= 0.5}
-    (filled,) = run_chains(package, clamps, n=len(images), seed=seed, sweeps=[sweeps])
+    values = images.reshape(len(images), -1)
+    known = np.broadcast_to(~hole.reshape(1, -1), values.shape)
+    clamps = {Role.CLAMP_MASK: known, Role.CLAMP_VALUES: values >= 0.5}
+    (filled,) = run_chains(package, clamps, n=len(images), seed=seed, sweeps=[sweeps], rows=rows)
     merged: Float[np.ndarray, "n C H W"] = np.where(hole, filled, images)
     return merged
 
 
 def run_chains(
-    package: Package, fixed: ByRole, *, n: int, seed: int, sweeps: Sequence[int]
+    package: Package,
+    fixed: ByRole,
+    *,
+    n: int,
+    seed: int,
+    sweeps: Sequence[int],
+    rows: Sequence[int] | None = None,
 ) -> list[Float[np.ndarray, "n C H W"]]:
-    """The mean images of `n` chains after each of the rising numbers of `sweeps`, at β = 1."""
+    """The mean images of `n` chains after each of the rising numbers of `sweeps`, at β = 1.
+
+    `rows` are the chains' noise keys: 0 … n − 1 if left out; image · 2³² + filling where the
+    service fills holes.
+    """
+    keys = range(n) if rows is None else rows
     by_role = {Role.BETA: np.ones((n, 1), np.float32)} | dict(fixed)
     step = package.manifest.functions["sweep"]
-    state = _started(package, step, by_role, n=n, seed=seed)
+    state = _started(package, step, by_role, rows=keys, seed=seed)
     width = _noise_width(step)
-    streams = [RowNoise(seed=seed, row=i, stream=Stream.SWEEP, width=width) for i in range(n)]
+    streams = [RowNoise(seed=seed, row=i, stream=Stream.SWEEP, width=width) for i in keys]
     means, done = [], 0
     for count in sweeps:
         while done < count:
@@ -76,25 +89,32 @@ def run_chains(
                 made = package.run("sweep", **fed)
                 state = {old.name: made[new.name] for old, new in step.state_pairs}
             done += steps
-        means.append(_mean(package, step, by_role, state, seed=seed))
+        means.append(_mean(package, step, by_role, state, rows=keys, seed=seed))
     return means
 
 
-def _started(package: Package, step: FunctionSpec, by_role: ByRole, *, n: int, seed: int) -> Arrays:
+def _started(
+    package: Package, step: FunctionSpec, by_role: ByRole, *, rows: Sequence[int], seed: int
+) -> Arrays:
     name = step.start
     assert name is not None, "a step function names its start"
     start = package.manifest.functions[name]
-    noise = draw_noise(start, seed=seed, rows=range(n), stream=Stream.START)
+    noise = draw_noise(start, seed=seed, rows=rows, stream=Stream.START)
     return started(step, start, package.run(name, **feed(start, by_role, noise)))
 
 
 def _mean(
-    package: Package, step: FunctionSpec, by_role: ByRole, state: Arrays, *, seed: int
+    package: Package,
+    step: FunctionSpec,
+    by_role: ByRole,
+    state: Arrays,
+    *,
+    rows: Sequence[int],
+    seed: int,
 ) -> Array:
     name = step.readout
     assert name is not None, "a step function names its readout"
     readout = package.manifest.functions[name]
-    rows = range(len(by_role[Role.BETA]))
     noise = draw_noise(readout, seed=seed, rows=rows, stream=Stream.READOUT)
     mean: Array = package.run(name, **feed(readout, by_role, state | noise))["mean"]
     return mean

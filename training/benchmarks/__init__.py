@@ -1,0 +1,1 @@
+"""Benchmarks of quality: one question a file, and the tables of docs/quality.md."""
