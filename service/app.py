@@ -1,6 +1,7 @@
 """The application, composed.
 
 settings ──► Engine ──► FastAPI: Exchanges ──► ApiKeys ──► operations | models | health | pages
+                  └──► Desk ─────────────────────────────► augmentations
 """
 
 from __future__ import annotations
@@ -15,11 +16,13 @@ from starlette.responses import Response
 
 from service import __version__
 from service.api import openapi
+from service.api.augmentations import augmentations
 from service.api.exchange import exchange_of
 from service.api.handlers import problem
 from service.api.middleware import ApiKeys, Exchanges, fail
 from service.api.pages import pages
 from service.api.routes import health, models, operations
+from service.augmentation.desk import Desk
 from service.engine import Engine
 from service.metrics import Metrics
 from service.settings import Settings
@@ -28,9 +31,13 @@ from service.settings import Settings
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     """Load in the background while the process answers; drain when it ends."""
-    await app.state.engine.start()
+    engine: Engine = app.state.engine
+    await engine.start()
+    desk = app.state.desk = Desk(engine)
+    await desk.start()
     yield
-    await app.state.engine.stop()
+    await desk.stop()
+    await engine.stop()
 
 
 async def unknown_path(request: Request, error: Exception) -> Response:
@@ -57,7 +64,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.engine = Engine(settings, metrics)
     app.add_middleware(ApiKeys, keys=settings.api_keys)
     app.add_middleware(Exchanges, metrics=metrics)  # the last one added is the outermost
-    for router in (operations, models, health, pages):
+    for router in (operations, models, augmentations, health, pages):
         app.include_router(router)
     app.openapi = lambda: openapi.complete(app, settings)  # type: ignore[method-assign]
     return app

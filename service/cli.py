@@ -1,7 +1,8 @@
 """The `reverie` command.
 
 reverie serve | sample | models list, verify, add, reload   here
-reverie train | export | evaluate                           from the training package, if installed
+reverie augment                                             service/augmentation/command.py
+reverie train | export | evaluate | benchmark               from the training package, if installed
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from service.augmentation.command import augment
 from service.settings import Settings
 
 app = typer.Typer(
@@ -36,6 +38,7 @@ _TRAINING_COMMANDS = {
     "train": "Train a model from a recipe, evaluate it, and publish it.",
     "export": "Export a training run again from its newest checkpoint.",
     "evaluate": "Recompute and print the quality figures of a published model.",
+    "benchmark": "Measure quality by a fixed protocol: anomaly scores, inpainting.",
 }
 
 _ANY_ARGUMENTS = {"allow_extra_args": True, "ignore_unknown_options": True}
@@ -132,6 +135,9 @@ def sample(
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_bytes(contact_sheet_png(result.samples))
     _say(f"{n} samples of {model}, seed {result.seed}: {out}")
+
+
+app.command()(augment)
 
 
 @models.command("list")
@@ -264,7 +270,7 @@ def reload(
 
 
 def _add_training_commands(asked: str | None) -> None:
-    """Put `train`, `export` and `evaluate` beside the rest, or say how to get them.
+    """Put `train` and its kin beside the rest, or say how to get them.
 
     The training package imports torch, which takes seconds: only the command asked for is loaded.
     """
@@ -274,7 +280,11 @@ def _add_training_commands(asked: str | None) -> None:
             app.command(name, help=help_text, context_settings=_ANY_ARGUMENTS)(_absent(name))
             continue
         try:
-            app.command(name)(found[name].load())
+            loaded = found[name].load()
+            if isinstance(loaded, typer.Typer):
+                app.add_typer(loaded, name=name)
+            else:
+                app.command(name)(loaded)
         except (KeyError, ModuleNotFoundError):
             app.command(name, help=help_text, context_settings=_ANY_ARGUMENTS)(_absent(name))
 

@@ -79,6 +79,18 @@ class NotReady(Retryable):
     """The model is still loading, or failed to, or the service is draining."""
 
 
+class UnknownOrder(ServiceError):
+    """No augmentation order of that id, or no such file of it."""
+
+
+class IdempotencyClash(ServiceError):
+    """The idempotency key was used before, with another request."""
+
+
+class NoSpace(ServiceError):
+    """The disk cannot hold what was asked for."""
+
+
 class DeadlineExceeded(ServiceError):
     """The caller's time was up before the answer was there."""
 

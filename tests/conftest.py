@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -34,3 +35,11 @@ def _quiet_logs() -> None:
         processors=[structlog.processors.add_log_level, structlog.processors.KeyValueRenderer()],
         cache_logger_on_first_use=False,
     )
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _data_of_tests_alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No test takes up the orders of the service that a developer runs in this folder."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("REVERIE_DATA_DIR", str(tmp_path_factory.mktemp("data")))
+        yield

@@ -19,14 +19,17 @@ from service.api.exchange import Exchange
 from service.errors import (
     ComputeFailed,
     DeadlineExceeded,
+    IdempotencyClash,
     InvalidInput,
     MissingCapability,
+    NoSpace,
     NotReady,
     Overloaded,
     Retryable,
     ServiceError,
     TooLarge,
     UnknownModel,
+    UnknownOrder,
     UnreadableFormat,
     UnwritableFormat,
 )
@@ -58,7 +61,9 @@ TABLE: dict[type[Exception], Row] = {
     MissingCapability: Row(422, "missing-capability", "The model cannot do this", "invalid"),
     Unauthorised: Row(401, "unauthorised", "An API key is needed", "invalid"),
     UnknownModel: Row(404, "unknown-model", "There is no such model", "invalid"),
+    UnknownOrder: Row(404, "unknown-order", "There is no such order", "invalid"),
     UnwritableFormat: Row(406, "not-acceptable", "No accepted format fits", "invalid"),
+    IdempotencyClash: Row(409, "idempotency-clash", "The key was used before", "invalid"),
     TooLarge: Row(413, "too-large", "The request is too large", "invalid"),
     UnreadableFormat: Row(415, "unsupported-format", "The body's format is not read", "invalid"),
     Overloaded: Row(429, "overloaded", "Too much work is waiting", "overloaded"),
@@ -67,6 +72,7 @@ TABLE: dict[type[Exception], Row] = {
     ComputeFailed: Row(500, "compute-failed", "The model failed", "error"),
     NotReady: Row(503, "not-ready", "Not ready yet", "overloaded"),
     DeadlineExceeded: Row(504, "deadline-exceeded", "The deadline has passed", "deadline"),
+    NoSpace: Row(507, "no-space", "There is no space", "overloaded"),
 }
 _ROUTING = {
     404: "nothing is at this path; GET /docs lists what there is",
@@ -104,7 +110,7 @@ def problem(error: Exception, exchange: Exchange) -> Response:
 
 
 def _detail(error: Exception, row: Row, exchange: Exchange) -> str:
-    if row.status >= 500 and not isinstance(error, Retryable | DeadlineExceeded):
+    if row.status >= 500 and not isinstance(error, Retryable | DeadlineExceeded | NoSpace):
         return (
             "The failure is in the service's log under the request id "
             f"{exchange.request_id}; quote it to the operator."

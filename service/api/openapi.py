@@ -14,7 +14,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 
-from service.api import bodies, handlers, npy
+from service.api import bodies, handlers, npy, orders
 from service.api.answers import OPERATIONS, Operation
 from service.api.decoding import Rendering
 from service.api.fields import MAX_TIMEOUT_MS
@@ -66,7 +66,7 @@ _HEADERS = {
 }
 _PROBLEMS = {
     401: "No API key, or an unknown one",
-    404: "No such model",
+    404: "No such model, or no such order",
     406: "None of the accepted formats is offered",
     413: "The body is larger than the limit",
     415: "The body's format is not read",
@@ -75,6 +75,11 @@ _PROBLEMS = {
     500: "Something failed; the id finds it in the log",
     503: "Not ready, or draining; see Retry-After",
     504: "The deadline has passed",
+}
+_PROBLEMS_OF_ORDERS = {
+    409: "The Idempotency-Key was used with another body",
+    416: "The file has no such range",
+    507: "The disk cannot hold the files",
 }
 
 
@@ -100,7 +105,8 @@ def describe(operation: Operation) -> dict[str, Any]:
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The problems that a route may answer with."""
     content = {handlers.MEDIA_TYPE: {"schema": _ref(bodies.Problem)}}
-    return {s: {"description": _PROBLEMS[s], "content": content} for s in statuses}
+    described = _PROBLEMS | _PROBLEMS_OF_ORDERS
+    return {s: {"description": described[s], "content": content} for s in statuses}
 
 
 def json_answer(schema: type[BaseModel], description: str) -> dict[str, Any]:
@@ -109,6 +115,12 @@ def json_answer(schema: type[BaseModel], description: str) -> dict[str, Any]:
         "description": description,
         "content": {Format.JSON.value: {"schema": _ref(schema)}},
     }
+
+
+def json_body(schema: type[BaseModel], example: dict[str, Any]) -> dict[str, Any]:
+    """A JSON body of this schema."""
+    content = {"schema": _ref(schema), "example": example}
+    return {"required": True, "content": {Format.JSON.value: content}}
 
 
 def complete(app: FastAPI, settings: Settings) -> dict[str, Any]:
@@ -140,6 +152,10 @@ def _all_schemas() -> list[type[BaseModel]]:
         bodies.Readiness,
         bodies.Liveness,
         bodies.Problem,
+        orders.AugmentationRequest,
+        orders.Augmentation,
+        orders.AugmentationList,
+        orders.OrderManifest,
     ]
 
 
@@ -230,13 +246,13 @@ def _rendering_parameters() -> list[dict[str, Any]]:
     for name, schema in Rendering.model_json_schema()["properties"].items():
         plain = {k: v for k, v in schema.items() if k not in {"anyOf", "description", "title"}}
         kind: dict[str, Any] = next((b for b in schema.get("anyOf", ()) if b["type"] != "null"), {})
-        found.append(_parameter(name, "query", schema["description"], plain | kind))
+        found.append(parameter(name, "query", schema["description"], plain | kind))
     return found
 
 
 def _header_parameters() -> list[dict[str, Any]]:
     return [
-        _parameter(name, "header", description, schema)
+        parameter(name, "header", description, schema)
         for name, description, schema in (
             ("X-Request-Id", "Echoed; visible ASCII.", {"type": "string", "maxLength": 128}),
             (
@@ -254,7 +270,8 @@ def _header_parameters() -> list[dict[str, Any]]:
     ]
 
 
-def _parameter(name: str, where: str, description: str, schema: dict[str, Any]) -> dict[str, Any]:
+def parameter(name: str, where: str, description: str, schema: dict[str, Any]) -> dict[str, Any]:
+    """One optional parameter of a route."""
     return {
         "name": name, "in": where, "required": False, "description": description, "schema": schema,
     }  # fmt: skip

@@ -89,10 +89,11 @@ def _unknown(error: ErrorDetails, known: Sequence[str]) -> str:
 def _known_fields(
     schema: type[BaseModel], error: ErrorDetails, also: Sequence[str]
 ) -> Sequence[str]:
-    """The fields of the object in which the error is: the request, or an item of a list in it."""
+    """The fields of the object in which the error is: the request, or an object within it."""
     if len(error["loc"]) > 1:
-        (item,) = get_args(schema.model_fields[str(error["loc"][0])].annotation)
-        return list(item.model_fields)
+        inner = schema.model_fields[str(error["loc"][0])].annotation
+        found = [c for c in (inner, *get_args(inner)) if isinstance(c, type)]
+        return [name for c in found if issubclass(c, BaseModel) for name in c.model_fields]
     return [*schema.model_fields, *also]
 
 

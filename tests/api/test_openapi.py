@@ -44,7 +44,9 @@ def test_every_path_is_described(document: dict[str, Any]):
     operations = {f"/v1/models/{{model}}/{name}" for name in OPERATIONS}
     others = {
         "/v1/models", "/v1/models/{model}", "/v1/models/{model}/card",
-        "/v1/models/{model}/preview", "/livez", "/readyz", "/metrics",
+        "/v1/models/{model}/preview", "/livez", "/readyz", "/metrics", "/v1/augmentations",
+        "/v1/augmentations/{order}", "/v1/augmentations/{order}/events",
+        "/v1/augmentations/{order}/manifest", "/v1/augmentations/{order}/files/{file}",
     }  # fmt: skip
     assert set(document["paths"]) == operations | others
 
@@ -79,6 +81,7 @@ def test_the_operator_s_limits_are_in_the_document(document: dict[str, Any]):
     assert maximum("SampleRequest", "n") == 64
     assert maximum("SampleRequest", "burn_in") == 500
     assert maximum("InterpolateRequest", "frames") == 32
+    assert maximum("AugmentationRequest", "n") == 1_000_000_000
     assert "x-maximum-setting" not in str(schemas)
 
 
