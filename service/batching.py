@@ -32,6 +32,8 @@ from service.submissions import Piece, Submission
 
 log = structlog.get_logger(__name__)
 
+BESIDE_S = 0.003  # how long a call of batch rows may hold up interactive ones that come meanwhile
+LATELY_S = 1.0  # interactive work that came within this is likely to come again
 AT_ONCE_S = 0.0005  # twice what handing a call to a thread and back costs, or thereabouts
 
 
@@ -53,8 +55,9 @@ class MapScheduler:
         Calls that are expected to take `at_once_s` or less are made on the event loop.
         """
         self.name = name
-        self.queued_rows = 0
         self.running_rows = 0
+        self._queued_rows: dict[str, int] = {"interactive": 0, "batch": 0}
+        self._last_interactive = -math.inf
         self._function = function
         self._max_rows = max_rows
         self._max_queue_rows = max_queue_rows
@@ -73,6 +76,11 @@ class MapScheduler:
     def alive(self) -> bool:
         """False once the loop has died, which nothing but a bug can make it do."""
         return not self._loop.done() or self._closed
+
+    @property
+    def queued_rows(self) -> int:
+        """Rows that no batch has taken yet."""
+        return sum(self._queued_rows.values())
 
     async def submit(self, inputs: Arrays, call: Call) -> Arrays:
         """The function's outputs for these rows, in their order.
@@ -102,7 +110,9 @@ class MapScheduler:
         submission = Submission(inputs, rows, call, loop.create_future())
         submission.expiry = loop.call_at(on_loop_clock(call.deadline), submission.expire)
         self._queues[call.priority].append(submission)
-        self.queued_rows += rows
+        self._queued_rows[call.priority] += rows
+        if call.priority == "interactive":
+            self._last_interactive = time.monotonic()
         self._wake.set()
         return submission
 
@@ -116,9 +126,13 @@ class MapScheduler:
                 queue.remove(submission)
             self._leave_queue(submission)
 
-    def estimate_s(self, rows: int) -> float:
-        """Seconds until `rows` more rows would be done, by the recent rate."""
-        return (self.queued_rows + self.running_rows + rows) * self._seconds_a_row
+    def estimate_s(self, rows: int, priority: str = "interactive") -> float:
+        """Seconds until `rows` more rows would be done, by the recent rate.
+
+        Interactive rows go before batch rows that wait, and so do not wait for them.
+        """
+        ahead = self._queued_rows["interactive"] if priority == "interactive" else self.queued_rows
+        return (ahead + self.running_rows + rows) * self._seconds_a_row
 
     async def close(self) -> None:
         """Stop the loop and refuse what still waits."""
@@ -140,9 +154,9 @@ class MapScheduler:
             raise Overloaded(
                 f"{self.queued_rows} rows already wait for {self.name}, of {self._max_queue_rows} "
                 "at most: try again later",
-                retry_after_s=max(self.estimate_s(0), 0.1),
+                retry_after_s=max(self.estimate_s(0, call.priority), 0.1),
             )
-        ahead, needed = self.estimate_s(0), self.estimate_s(rows)
+        ahead, needed = (self.estimate_s(n, call.priority) for n in (0, rows))
         if self.queued_rows and needed > left:
             raise Overloaded(
                 f"{rows} rows would be done in {needed:.1f} s, after the deadline in {left:.1f} s: "
@@ -151,7 +165,7 @@ class MapScheduler:
             )
 
     def _leave_queue(self, submission: Submission) -> None:
-        self.queued_rows -= submission.waiting
+        self._queued_rows[submission.call.priority] -= submission.waiting
         submission.taken = submission.rows
 
     async def _serve(self) -> None:
@@ -166,11 +180,14 @@ class MapScheduler:
     def _take(self) -> Iterator[Piece]:
         """Up to `max_rows` rows, interactive ones first, the front submission split if need be.
 
-        A batch holds submissions that give the same inputs.
+        A batch holds submissions that give the same inputs. While interactive work comes, it has
+        few batch rows, so that who comes next does not wait long.
         """
         room, first = self._max_rows, None
-        for queue in self._queues.values():
-            while queue and room:
+        for priority, queue in self._queues.items():
+            if priority == "batch":
+                room = min(room, self._room_for_batch(taken=self._max_rows - room))
+            while queue and room > 0:
                 submission = queue[0]
                 if submission.future.done():
                     queue.popleft()
@@ -182,13 +199,26 @@ class MapScheduler:
                 rows = min(room, submission.waiting)
                 start = submission.taken
                 submission.taken += rows
-                self.queued_rows -= rows
+                self._queued_rows[priority] -= rows
                 room -= rows
                 if not submission.waiting:
                     queue.popleft()
                 if start == 0:
                     submission.call.spend("queue", time.monotonic() - submission.since)
                 yield Piece(submission, start, start + rows)
+
+    def _room_for_batch(self, *, taken: int) -> int:
+        """Batch rows that a call with `taken` interactive rows has room for; at least one alone."""
+        if time.monotonic() - self._last_interactive > LATELY_S:
+            return self._max_rows
+        largest = 1
+        while 2 * largest <= self._max_rows and self._expected_s(2 * largest) <= BESIDE_S:
+            largest *= 2
+        return largest - taken
+
+    def _expected_s(self, rows: int) -> float:
+        """Seconds that a call of so many rows is expected to take; infinite where none was made."""
+        return self._seconds_a_call.get(rows.bit_length(), math.inf)
 
     async def _run(self, pieces: list[Piece]) -> None:
         try:
@@ -207,7 +237,7 @@ class MapScheduler:
         self._on_batch(rows)
         began = time.monotonic()
         try:
-            if self._seconds_a_call.get(rows.bit_length(), math.inf) <= self._at_once_s:
+            if self._expected_s(rows) <= self._at_once_s:
                 return self._compute(pieces)
             return await asyncio.get_running_loop().run_in_executor(
                 self._thread, self._compute, pieces

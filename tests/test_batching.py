@@ -258,3 +258,49 @@ def test_whatever_the_sizes_everyone_gets_their_own_rows(sizes, max_rows):
         return [(a["y"][:, 0] / 2).tolist() for a in answers] == asked
 
     assert asyncio.run(check())
+
+
+async def test_batch_rows_are_few_in_a_call_while_interactive_work_comes():
+    function = Doubler()
+    made = scheduler(function, max_rows=8)
+    made._seconds_a_call = {1: 0.001, 2: 0.002, 3: 0.01, 4: 0.02}
+    function.go.clear()
+    running = asyncio.create_task(made.submit(rows(0), call()))
+    await until(lambda: made.running_rows)
+    made._seconds_a_call = {1: 0.001, 2: 0.002, 3: 0.01, 4: 0.02}
+    bulk = asyncio.create_task(made.submit(rows(*range(1, 9)), call(priority="batch")))
+    quick = asyncio.create_task(made.submit(rows(20), call()))
+    await until(lambda: made.queued_rows == 9)
+    function.go.set()
+    await asyncio.gather(running, bulk, quick)
+    assert function.batches[1] == [20, 1]
+    assert max(len(b) for b in function.batches) == 2
+    await made.close()
+
+
+async def test_an_idle_service_gives_batch_rows_whole_calls():
+    function = Doubler()
+    made = scheduler(function, max_rows=8)
+    await made.submit(rows(*range(20, 36)), call(priority="batch"))
+    assert [len(b) for b in function.batches] == [8, 8]
+    await made.close()
+
+
+async def test_interactive_work_does_not_wait_for_batch_rows_in_the_queue():
+    function = Doubler()
+    made = scheduler(function)
+    await made.submit(rows(1), call())
+    made._seconds_a_row = 0.5
+    function.go.clear()
+    running = asyncio.create_task(made.submit(rows(0), call()))
+    await until(lambda: made.running_rows)
+    bulk = asyncio.create_task(made.submit(rows(*range(100, 150)), call(priority="batch")))
+    waiting = asyncio.create_task(made.submit(rows(1), call()))
+    await until(lambda: made.queued_rows == 51)
+    quick = asyncio.create_task(made.submit(rows(2), call(seconds=5)))
+    await until(lambda: made.queued_rows == 52)
+    with pytest.raises(Overloaded):
+        await made.submit(rows(3), call(seconds=5, priority="batch"))
+    function.go.set()
+    await asyncio.gather(running, bulk, waiting, quick)
+    await made.close()
