@@ -1,164 +1,107 @@
 """How many row-sweeps a second, against batch size? `make bench BENCH=chains`
 
-A 784-500 machine on one core: through the service's scheduler (noise and all), the exported graph
-in a loop, numpy and torch in float32, and the arithmetic alone (two float32 products), which is the
-roofline that a float sweep cannot pass.
+A restricted machine of 784-500 units and a deep one of 784-500-1000, untrained, on one core: one
+request to the service (a process of its own, over loopback), through its scheduler, the exported
+graph with its noise in a loop, numpy, torch and torch.compile in float32; and two rooflines: the
+float32 products of a sweep, which a float sweep cannot pass, and the exported graph without noise.
+
+    python -m benchmarks.chains --rounds 1 --rows 1 16 --work 500 --without service compiled
 """
 
 from __future__ import annotations
 
-import asyncio
 import os
 
 os.environ |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 import argparse
+from collections.abc import Mapping
+from contextlib import ExitStack
 from functools import partial
 
-import numpy as np
-import onnxruntime as ort
 import torch
 
-from benchmarks.harness import paired_ratio, report, take_turns, timed
-from service.chains import ChainScheduler
-from service.contract import FunctionSpec, sha256_of
-from service.domain.arrays import Arrays
-from service.domain.feeding import cut_noise
-from service.domain.randomness import RowNoise, Stream
-from service.invariance import Padding
-from service.queries import Call
-from service.slots import ChainJob
-from training.boltzmann_graphs import rbm_functions
-from training.package import Function
-from training.quantised import quantise
-from training.rbm import Rbm
+from benchmarks.chaining.machines import Machine, Sweep, untrained
+from benchmarks.chaining.ours import (
+    graph_alone,
+    in_a_loop,
+    through_the_scheduler,
+    through_the_service,
+)
+from benchmarks.chaining.peers import Run, arithmetic, compiles, in_numpy, in_torch
+from benchmarks.harness import paired_ratio, save, show, take_turns, timed
 
-VISIBLE, HIDDEN = 784, 500
+MACHINES = ((784, 500), (784, 500, 1000))
 ROW_SWEEPS = 6000  # of work a measurement
+LEAST_SWEEPS = 64
+SHARES = (
+    ("service", "loop"),
+    ("scheduler", "loop"),
+    ("loop", "graph"),
+    ("scheduler", "sgemm"),
+    ("service", "sgemm"),
+    ("numpy", "sgemm"),
+    ("torch", "sgemm"),
+    ("compiled", "sgemm"),
+)
 
 
-def machine() -> Rbm:
-    """Weights of a trained machine's size; their values do not matter here."""
-    draw = torch.Generator().manual_seed(0)
-    return Rbm(
-        W=0.15 * torch.randn(VISIBLE, HIDDEN, generator=draw),
-        b=torch.randn(VISIBLE, generator=draw),
-        c=torch.randn(HIDDEN, generator=draw),
+def contenders(machine: Machine, stack: ExitStack, without: set[str]) -> dict[str, Run]:
+    """Every way to run the machine's chains, by name, but those left out."""
+    sweep = Sweep(machine)
+    found: dict[str, Run] = {
+        "sgemm": arithmetic(machine),
+        "graph": graph_alone(sweep),
+        "loop": in_a_loop(sweep),
+        "scheduler": through_the_scheduler(sweep),
+    }
+    if "service" not in without:
+        found["service"] = stack.enter_context(through_the_service(machine))
+    found["numpy"] = in_numpy(machine)
+    found["torch"] = in_torch(machine)
+    if "compiled" not in without:
+        reason = compiles(machine)
+        if reason:
+            print(f"torch.compile does not work here: {reason}")
+        else:
+            found["compiled"] = in_torch(machine, compiled=True)
+    return {name: run for name, run in found.items() if name not in without}
+
+
+def measured(runs: Mapping[str, Run], n: int, *, rounds: int, work: int) -> dict[str, object]:
+    """One row of the table: rates in the median, and shares as the median of paired ratios."""
+    sweeps = max(work // n, LEAST_SWEEPS)
+    rates = take_turns(
+        {name: timed(partial(run, n, sweeps), n * sweeps) for name, run in runs.items()},
+        rounds=rounds,
     )
-
-
-class Exported:
-    """The exported sweep, as the service runs it."""
-
-    def __init__(self, rbm: Rbm) -> None:
-        functions = rbm_functions(
-            quantise(rbm, bits=8), base_bias=np.zeros(VISIBLE), shape=(1, 28, 28)
-        )
-        function: Function = functions["sweep"]
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = 1
-        self._session = ort.InferenceSession(function.graph, options)
-        self.spec = FunctionSpec(
-            kind="step", file="sweep.onnx", sha256=sha256_of(function.graph), exact=True,
-            inputs=function.inputs, outputs=function.outputs, start="start", readout="readout",
-        )  # fmt: skip
-
-    def run(self, inputs: Arrays) -> Arrays:
-        """One sweep."""
-        return {"next_h": self._session.run(["next_h"], inputs)[0]}
-
-
-def fixed(n: int) -> Arrays:
-    """Nothing clamped, β = 1."""
-    free = np.zeros((n, VISIBLE), bool)
-    return {"clamp_mask": free, "clamp_values": free, "beta": np.ones((n, 1), np.float32)}
-
-
-def through_the_scheduler(exported: Exported, n: int, sweeps: int) -> None:
-    """A job of n rows through admission, slots, noise and retirement."""
-
-    async def run() -> None:
-        scheduler = ChainScheduler(
-            "chains", exported.run, exported.spec, padding=Padding((), holds=True),
-            slots=max(n, 1), max_queue_rows=100_000,
-        )  # fmt: skip
-        job = ChainJob(
-            state={"h": np.zeros((n, HIDDEN), np.uint8)}, parameters=fixed(n), sweeps=sweeps,
-            seed=1, rows=tuple(range(n)),
-        )  # fmt: skip
-        await scheduler.submit(job, Call.lasting(3600))
-        await scheduler.close()
-
-    asyncio.run(run())
-
-
-def in_a_loop(exported: Exported, n: int, sweeps: int) -> None:
-    """The graph and its noise, in process."""
-    h, held = np.zeros((n, HIDDEN), np.uint8), fixed(n)
-    width = VISIBLE + HIDDEN
-    streams = [RowNoise(seed=1, row=i, stream=Stream.SWEEP, width=width) for i in range(n)]
-    for start in range(0, sweeps, 16):
-        drawn = np.stack([s.take(min(16, sweeps - start)) for s in streams], axis=1)
-        for integers in drawn:
-            h = exported.run({"h": h, **held, **cut_noise(exported.spec, integers)})["next_h"]
-
-
-def in_numpy(W: np.ndarray, b: np.ndarray, c: np.ndarray, n: int, sweeps: int) -> None:
-    """float32, with numpy's own uniforms."""
-    draw = np.random.default_rng(1)
-    h = np.zeros((n, HIDDEN), np.float32)
-    for _ in range(sweeps):
-        v = (draw.random((n, VISIBLE), np.float32) < 1 / (1 + np.exp(-(h @ W.T + b)))).astype("f4")
-        h = (draw.random((n, HIDDEN), np.float32) < 1 / (1 + np.exp(-(v @ W + c)))).astype("f4")
-
-
-def in_torch(rbm: Rbm, n: int, sweeps: int) -> None:
-    """float32, eager, with torch.bernoulli."""
-    h = torch.zeros(n, HIDDEN)
-    for _ in range(sweeps):
-        v = torch.bernoulli(torch.sigmoid(rbm.visible_input(h)))
-        h = torch.bernoulli(torch.sigmoid(rbm.hidden_input(v)))
-
-
-def arithmetic_alone(W: np.ndarray, n: int, sweeps: int) -> None:
-    """Two float32 products a sweep."""
-    h, Wt = np.ones((n, HIDDEN), np.float32), np.ascontiguousarray(W.T)
-    for _ in range(sweeps):
-        (h @ Wt) @ W
+    row: dict[str, object] = {"case": f"{n} rows"}
+    for name, found in rates.items():
+        row[f"{name}/s"] = round(sorted(found)[len(found) // 2])
+    for name, to in SHARES:
+        if name in rates and to in rates:
+            row[f"{name} ÷ {to}"] = paired_ratio(rates[name], rates[to])
+    return row
 
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rounds", type=int, default=5, help="interleaved rounds")
     parser.add_argument("--rows", type=int, nargs="+", default=[1, 4, 16, 64, 256])
-    arguments = parser.parse_args()
+    parser.add_argument("--work", type=int, default=ROW_SWEEPS, help="row-sweeps a measurement")
+    parser.add_argument("--without", nargs="*", default=[], help="columns to leave out")
+    given = parser.parse_args()
     torch.set_num_threads(1)
-    rbm = machine()
-    W, b, c = (t.numpy() for t in (rbm.W, rbm.b, rbm.c))
-    exported = Exported(rbm)
-    rows = []
-    for n in arguments.rows:
-        sweeps = max(ROW_SWEEPS // n, 20)
-        work = n * sweeps
-        rates = take_turns(
-            {
-                "sgemm": timed(partial(arithmetic_alone, W, n, sweeps), work),
-                "scheduler": timed(partial(through_the_scheduler, exported, n, sweeps), work),
-                "graph": timed(partial(in_a_loop, exported, n, sweeps), work),
-                "numpy": timed(partial(in_numpy, W, b, c, n, sweeps), work),
-                "torch": timed(partial(in_torch, rbm, n, sweeps), work),
-            },
-            rounds=arguments.rounds,
-        )
-        row: dict[str, object] = {"case": f"{n} rows"}
-        for name, found in rates.items():
-            row[f"{name}/s"] = round(sorted(found)[len(found) // 2])
-        row["scheduler ÷ graph"] = paired_ratio(rates["scheduler"], rates["graph"])
-        for name in ("scheduler", "numpy", "torch"):
-            row[f"{name} ÷ sgemm"] = paired_ratio(rates[name], rates["sgemm"])
-        rows.append(row)
-    report("chains", "Row-sweeps a second, 784-500, one core", rows)
+    for sizes in MACHINES:
+        machine = untrained(*sizes)
+        with ExitStack() as stack:
+            runs = contenders(machine, stack, set(given.without))
+            rows = [measured(runs, n, rounds=given.rounds, work=given.work) for n in given.rows]
+        show(f"Row-sweeps a second, {machine.name}, one core", rows)
+        save("chains", rows, machine_of_units=machine.name)
 
 
 if __name__ == "__main__":

@@ -1,44 +1,51 @@
 """Continuous batching of Markov chains: rows join and leave a running batch between sweeps.
 
-submit(rows, sweeps) ──► queue ──admit──► slots ──tick: k sweeps──► retire ──► futures
+submit(rows, sweeps) ──► queue ──admit──► slots ──tick: sweep, sweep, …──► retire ──► futures
 
 A step function is run on all live slots at once. Each slot has its own count, clamp, β and noise
 key, so a request of 50 sweeps beside one of 4,000 leaves after 50.
 
-A tick is as many sweeps as fit into about five milliseconds, and never more than the first row to
-be done, or to be traced, still needs: joining and cancelling wait for one tick at most.
+A tick is a stay in the worker thread, of as many sweeps as fit into `TICK_S` (`sweeping.py`);
+whoever comes meanwhile ends it, and waits for the sweep that is under way alone.
 
-Interactive and batch rows have banks of slots of their own. Batch rows are swept when no
-interactive row is live; under a steady interactive load they get one tick in sixteen, so that they
-do not starve.
+Short jobs have slots of their own, so that long ones cannot keep them waiting. While there are
+short rows, a tick sweeps them first, together with as many others as make a batch that runs at
+nearly the full rate; more rows would only make each sweep longer. After two full ticks' time all
+rows get one. Where a small batch takes as long as a large one, as on a GPU, all are swept together.
+
+Interactive and batch rows have banks of their own. Batch rows are swept when no interactive row is
+live; under a steady interactive load they get one tick for sixteen, so that they do not starve.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-import numpy as np
 import structlog
-from numpy.typing import NDArray
 
-from service.batching import on_loop_clock, pad
+from service.batching import on_loop_clock, padded
 from service.contract import FunctionSpec
-from service.domain.arrays import Arrays
+from service.domain.waiting import Pace, done_after, soonest
 from service.errors import ComputeFailed, DeadlineExceeded, NotReady, Overloaded
 from service.invariance import MapFunction, Padding
+from service.jobs import ChainJob, ChainOutcome, Ticket
 from service.queries import Call
-from service.slots import Bank, ChainJob, ChainOutcome, Ticket
+from service.slots import Bank
+from service.sweeping import TICK_S, Iterate, ResidentSweeper, Sweeper, Tick
 
 __all__ = ["ChainJob", "ChainOutcome", "ChainScheduler"]
 
 log = structlog.get_logger(__name__)
 
-TICK_S = 0.005
-MAX_SWEEPS_A_TICK = 16
+LONG_TICK_EVERY = 2
 BATCH_TICK_EVERY = 16
+FULL_RATE_ROWS = 16  # a sweep of so many costs a core little more for each than one of hundreds
+WORTH = 0.7  # a part of the rows is swept alone where that takes at most so much of the time of all
+MIN_RETRY_S = 0.1
 
 
 class ChainScheduler:
@@ -54,21 +61,29 @@ class ChainScheduler:
         slots: int,
         max_queue_rows: int,
         on_tick: Callable[[int, int], None] = lambda _rows, _sweeps: None,
+        clock: Callable[[], float] = time.monotonic,
+        iterate: Iterate | None = None,
     ) -> None:
-        """`function` runs one sweep; `on_tick` hears (rows, sweeps) of each tick."""
+        """`function` runs one sweep; `on_tick` hears (rows, sweeps) of each tick.
+
+        `clock` says, in seconds, how long sweeps take. `iterate` runs many sweeps with the states
+        where the function is: on a GPU.
+        """
         self.name = name
-        self._function = function
-        self._padding = padding
         self._max_queue_rows = max_queue_rows
         self._on_tick = on_tick
+        run = padded(function, padding)
+        self._sweeper = (
+            ResidentSweeper(run, iterate, clock=clock) if iterate else Sweeper(run, clock=clock)
+        )
         self._interactive = Bank(spec, capacity=slots)
         self._batch = Bank(spec, capacity=slots)
-        self._interactive_ticks = 0
+        self._speed = Pace()
         self._wake = asyncio.Event()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=name)
-        self._seconds_a_sweep: dict[int, float] = {}
         self._closed = False
         self._loop = asyncio.create_task(self._serve(), name=f"chains {name}")
+        self._loop.add_done_callback(self._ended)
 
     @property
     def alive(self) -> bool:
@@ -105,6 +120,8 @@ class ChainScheduler:
         ticket = Ticket(job, call, asyncio.get_running_loop().create_future())
         bank.enqueue(ticket)
         self._wake.set()
+        if bank.live(short=job.short) < bank.capacity:
+            self._sweeper.end.set()
         try:
             async with asyncio.timeout_at(on_loop_clock(call.deadline)):
                 return await ticket.future
@@ -114,57 +131,65 @@ class ChainScheduler:
                 "more time with X-Timeout-Ms, or ask for fewer"
             ) from None
         finally:
+            if ticket.future.cancelled():
+                bank.withdraw(ticket)
+                self._sweeper.end.set()
             call.spend("compute", ticket.compute_s)
-
-    def estimate_s(self, job: ChainJob, priority: str = "interactive") -> tuple[float, float]:
-        """(seconds until its last row has a slot, seconds from there until it is done).
-
-        With free slots a job waits for nothing: its sweeps are shared with the rows that are live.
-        Without, it waits for the work before it, spread over all slots.
-        """
-        bank = self._batch if priority == "batch" else self._interactive
-        live = min(len(bank.slots) + bank.queued_rows + len(job.rows), bank.capacity)
-        sweep = self._time_of(live)
-        wait = 0.0
-        if len(bank.slots) + bank.queued_rows + len(job.rows) > bank.capacity:
-            ahead = bank.running_row_sweeps + bank.queued_row_sweeps
-            wait = ahead / bank.capacity * sweep
-        return wait, job.sweeps * sweep
 
     async def close(self) -> None:
         """Stop the loop and refuse what still waits or runs."""
         self._closed = True
+        self._sweeper.end.set()
         self._loop.cancel()
         await asyncio.gather(self._loop, return_exceptions=True)
-        for bank in (self._interactive, self._batch):
-            for ticket in (*bank.queue, *bank.tickets):
-                ticket.fail(NotReady("this model is being unloaded", retry_after_s=5))
         self._thread.shutdown(wait=True)
 
-    def _admit_or_refuse(self, job: ChainJob, call: Call, bank: Bank) -> None:
+    def _ended(self, loop: asyncio.Task[None]) -> None:
+        """Whatever ended the loop, nobody goes on waiting for it."""
         if self._closed:
+            refusal = NotReady("this model is being unloaded", retry_after_s=5)
+        else:
+            error = None if loop.cancelled() else loop.exception()
+            log.error("chains_died", function=self.name, exc_info=error)
+            refusal = NotReady("this model's chains have stopped: try again", retry_after_s=5)
+        for bank in (self._interactive, self._batch):
+            for ticket in bank.tickets:
+                ticket.fail(refusal)
+
+    def _admit_or_refuse(self, job: ChainJob, call: Call, bank: Bank) -> None:
+        if self._closed or self._loop.done():
             raise NotReady("this model is being unloaded", retry_after_s=1)
-        left = call.deadline - time.monotonic()
-        if left <= 0:
+        left_s = call.deadline - time.monotonic()
+        if left_s <= 0:
             raise DeadlineExceeded("the deadline passed before the chains began")
-        wait, own = self.estimate_s(job, call.priority)
-        if bank.queued_rows and bank.queued_rows + len(job.rows) > self._max_queue_rows:
+        rows, short = len(job.rows), job.short
+        if bank.has_room(rows, short=short):
+            return
+        pace = self._speed if short and bank is self._interactive else bank.pace
+        sweep_s = pace.of(bank.capacity)
+        free, begins = bank.in_turn(short=short)
+        within = left_s / sweep_s if sweep_s else math.inf
+        coming_s = sweep_s * soonest(free, rows=rows, sweeps=job.sweeps, within=within)
+        too_many = min(len(begins) + rows - self._max_queue_rows, len(begins))
+        if too_many > 0:
             raise Overloaded(
-                f"{bank.queued_rows} rows already wait for {self.name}, of {self._max_queue_rows} "
+                f"{len(begins)} rows already wait for {self.name}, of {self._max_queue_rows} "
                 "at most: try again later",
-                retry_after_s=max(wait, 0.1),
+                retry_after_s=max(begins[too_many - 1] * sweep_s, coming_s, MIN_RETRY_S),
             )
-        if wait + own > left and wait > 0:
+        if coming_s > 0:
+            done_s = sweep_s * done_after(free, rows=rows, sweeps=job.sweeps)
             raise Overloaded(
-                f"{job.sweeps} sweeps of {len(job.rows)} rows would be done in {wait + own:.1f} s, "
-                f"after the deadline in {left:.1f} s: try again later, or allow more time with "
+                f"{job.sweeps} sweeps of {rows} rows would be done in {done_s:.1f} s, after the "
+                f"deadline in {left_s:.1f} s: try again later, or allow more time with "
                 "X-Timeout-Ms",
-                retry_after_s=max(min(wait, wait + own - left), 0.1),
+                retry_after_s=max(coming_s, MIN_RETRY_S),
             )
 
     async def _serve(self) -> None:
         while True:
             await self._wake.wait()
+            self._sweeper.end.clear()
             for bank in (self._interactive, self._batch):
                 bank.drop_abandoned()
                 bank.admit()
@@ -176,81 +201,44 @@ class ChainScheduler:
 
     def _next_bank(self) -> Bank:
         """Interactive rows first; batch rows when there are none, or once in a while."""
-        starving = self._interactive_ticks >= BATCH_TICK_EVERY
+        starving = self._batch.stalled_s >= BATCH_TICK_EVERY * TICK_S
         if self._interactive.slots and not (starving and self._batch.slots):
-            self._interactive_ticks += 1
             return self._interactive
-        self._interactive_ticks = 0
         return self._batch
 
+    def _next_rows(self, bank: Bank) -> range:
+        """Short rows first, with some others; all when there are none, or once in a while."""
+        live = len(bank.slots)
+        some = max(bank.shorts, min(FULL_RATE_ROWS, bank.capacity))
+        starving = bank.stalled_s >= LONG_TICK_EVERY * TICK_S
+        if bank.shorts and live > some and not starving:
+            known = self._speed.knows(some)
+            worth = not known or self._speed.of(some) <= WORTH * self._speed.of(live)
+            if worth or live > bank.capacity:
+                return range(some)
+        return range(max(live - bank.capacity, 0), live)
+
     async def _tick(self, bank: Bank) -> None:
-        live, sweeps = len(bank.slots), self._sweeps_a_tick(bank)
-        began = time.monotonic()
-        failures = await asyncio.get_running_loop().run_in_executor(
-            self._thread, self._sweep, bank, sweeps
+        rows = self._next_rows(bank)
+        tick = await asyncio.get_running_loop().run_in_executor(
+            self._thread, self._sweeper.tick, bank, rows
         )
-        spent = time.monotonic() - began
-        self._learn(live, spent / sweeps)
-        for ticket in bank.tickets:
-            ticket.compute_s += spent
-        for ticket, error in failures.items():
+        self._learn(bank, rows, tick)
+        for ticket in {slot.ticket for slot in bank.slots[rows.start : rows.stop]}:
+            ticket.compute_s += tick.seconds
+        for ticket, error in tick.failures.items():
             log.error("step_function_failed", function=self.name, exc_info=error)
             ticket.fail(ComputeFailed(f"{self.name} failed on these chains"))
-        self._on_tick(live, sweeps)
-        bank.settle(sweeps)
+            bank.withdraw(ticket)
+        self._on_tick(len(rows), tick.sweeps)
+        if tick.row_ended:
+            bank.retire()
 
-    def _sweeps_a_tick(self, bank: Bank) -> int:
-        sweep = self._time_of(len(bank.slots))
-        fitting = int(TICK_S / sweep) if sweep else 1
-        return max(1, min(bank.until_event, fitting, MAX_SWEEPS_A_TICK))
-
-    def _sweep(self, bank: Bank, sweeps: int) -> dict[Ticket, Exception]:
-        """Off the event loop: draw the tick's noise, then sweep all live slots `sweeps` times.
-
-        When a sweep of all fails, it is tried on fewer rows at a time; a job that has a row which
-        fails alone is returned, and the others go on as if nothing had been.
-        """
-        failures: dict[Ticket, Exception] = {}
-        for noise in bank.draw(sweeps):
-            try:
-                self._step(bank, slice(0, len(bank.slots)), noise)
-            except Exception:  # noqa: BLE001  whatever the runtime raises, find whose rows it was
-                for ticket in bank.tickets - failures.keys():
-                    error = self._step_smaller(bank, bank.rows_of(ticket), noise)
-                    if error is not None:
-                        failures[ticket] = error
-        return failures
-
-    def _step_smaller(self, bank: Bank, rows: NDArray[np.intp], noise: Arrays) -> Exception | None:
-        """One sweep of one job's rows, halved until it fits; the error if a row fails alone."""
-        try:
-            self._step(bank, rows, noise)
-        except Exception as error:  # noqa: BLE001  as above
-            if len(rows) == 1:
-                return error
-            middle = len(rows) // 2
-            return self._step_smaller(bank, rows[:middle], noise) or self._step_smaller(
-                bank, rows[middle:], noise
-            )
-        return None
-
-    def _step(self, bank: Bank, rows: slice | NDArray[np.intp], noise: Arrays) -> None:
-        """One sweep of the slots `rows`; all of their states advance, or none."""
-        inputs = bank.inputs(rows, noise)
-        live = len(next(iter(inputs.values())))
-        bank.store(rows, self._function(pad(inputs, self._padding.size_for(live))))
-
-    def _learn(self, live: int, seconds: float) -> None:
-        bucket = live.bit_length()
-        old = self._seconds_a_sweep.get(bucket, seconds)
-        self._seconds_a_sweep[bucket] = 0.8 * old + 0.2 * seconds
-
-    def _time_of(self, live: int) -> float:
-        """Seconds a sweep of `live` rows takes, by the nearest number of rows that was seen.
-
-        More rows than were ever seen are taken to cost no more: work is refused on evidence alone.
-        """
-        if not self._seconds_a_sweep:
-            return 0.0
-        bucket = live.bit_length()
-        return self._seconds_a_sweep[min(self._seconds_a_sweep, key=lambda b: abs(b - bucket))]
+    def _learn(self, bank: Bank, rows: range, tick: Tick) -> None:
+        """How long sweeps take, and how long the last rows of each bank have not been swept."""
+        self._speed.learn(len(rows), tick.seconds / tick.sweeps)
+        if rows.stop == len(bank.slots):
+            bank.pace.learn(len(rows), (bank.stalled_s + tick.seconds) / tick.sweeps)
+            bank.stalled_s = -tick.seconds  # which is added again below
+        for one in (self._interactive, self._batch):
+            one.stalled_s = one.stalled_s + tick.seconds if one.slots else 0.0

@@ -36,6 +36,11 @@ class LoadedFunction:
         """Whether seeded answers go through it: it is fed draws, states or features, not only x."""
         return any(t.role not in {Role.DATA, Role.MASK} for t in self.spec.inputs)
 
+    @property
+    def resident(self) -> bool:
+        """Whether `iterate` saves transfers: its states stay on a GPU, at any batch size."""
+        return self.session.device != CPU and not self.padding.sizes
+
     def run(self, inputs: Arrays) -> Arrays:
         """All outputs that the manifest names."""
         return self.session.run(tuple(t.name for t in self.spec.outputs), inputs)

@@ -154,6 +154,7 @@ class Model:
             slots=function.padding.largest or settings.chain_slots,
             max_queue_rows=settings.queue_rows,
             on_tick=self._count_sweeps(name),
+            iterate=function.iterate if function.resident else None,
         )
 
     def _count_sweeps(self, function: str) -> Callable[[int, int], None]:

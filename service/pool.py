@@ -25,8 +25,8 @@ from service.domain.arrays import Arrays
 from service.domain.gibbs import effective_sample_size, split_rhat
 from service.domain.randomness import draw_seed
 from service.errors import DeadlineExceeded, NotReady, ServiceError
+from service.jobs import ChainJob
 from service.queries import Call
-from service.slots import ChainJob
 
 log = structlog.get_logger(__name__)
 
@@ -91,7 +91,9 @@ class ChainPool:
         self._since_use = np.zeros(rows, np.int64)
         self._energies: deque[Float[np.ndarray, " n"]] = deque(maxlen=KEPT_ENERGIES)
         self._changed = asyncio.Condition()
+        self._closed = False
         self._loop = asyncio.create_task(self._advance(), name=f"pool {scheduler.name}")
+        self._loop.add_done_callback(self._ended)
 
     @property
     def ready(self) -> bool:
@@ -101,7 +103,7 @@ class ChainPool:
     @property
     def alive(self) -> bool:
         """False once its loop has died, which nothing but a bug can make it do."""
-        return not self._loop.done() or self._loop.cancelled()
+        return not self._loop.done() or self._closed
 
     async def take(self, n: int, call: Call) -> PoolDraw:
         """`n` rested particles, those longest unused first.
@@ -128,8 +130,14 @@ class ChainPool:
 
     async def close(self) -> None:
         """Let the particles go."""
+        self._closed = True
         self._loop.cancel()
         await asyncio.gather(self._loop, return_exceptions=True)
+
+    def _ended(self, loop: asyncio.Task[None]) -> None:
+        if not self._closed:
+            error = None if loop.cancelled() else loop.exception()
+            log.error("pool_died", pool=self._scheduler.name, exc_info=error)
 
     def _rested(self) -> int:
         return int((self._since_use >= self.thinning).sum()) if self.ready else 0
@@ -139,7 +147,7 @@ class ChainPool:
             try:
                 await self._round()
             except NotReady:
-                return  # the model is being unloaded
+                return  # the model is being unloaded, or its scheduler has died
             except ServiceError as error:
                 log.warning("pool_round_failed", pool=self._scheduler.name, reason=error.detail)
                 await asyncio.sleep(AFTER_FAILURE_S)

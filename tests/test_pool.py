@@ -1,6 +1,8 @@
 """The pool: particles rest between uses, and the pool rests when all are ready."""
 
 import asyncio
+import math
+import random
 
 import numpy as np
 import pytest
@@ -59,6 +61,55 @@ async def test_a_particle_is_not_handed_out_again_before_it_has_rested(pool):
     assert (np.diff(ages) >= THINNING).all()
 
 
+class Named(Counter):
+    """A step that counts sweeps, and leaves each particle its name."""
+
+    def __call__(self, inputs):
+        super().__call__(inputs)
+        return {"next_h": inputs["h"] + np.array([1, 0])}
+
+
+async def test_particles_rest_a_thinning_between_uses_however_many_ask_at_once():
+    scheduler = ChainScheduler(
+        "named", Named(), SPEC, padding=Padding((), holds=True), slots=8, max_queue_rows=100
+    )
+
+    async def start(_seed, rows, _call):
+        return {"h": np.array([[0, row] for row in rows])}
+
+    made = ChainPool(
+        scheduler,
+        start=start,
+        energy=None,
+        parameters={"beta": np.ones((ROWS, 1), np.float32)},
+        rows=ROWS,
+        burn_in=BURN_IN,
+        thinning=THINNING,
+    )
+    handed = {row: [BURN_IN - THINNING] for row in range(ROWS)}
+
+    async def ask(n):
+        for age, row in (await made.take(n, call())).state["h"].tolist():
+            handed[row].append(age)
+
+    draw = random.Random(3)
+    await asyncio.gather(*(ask(draw.randint(1, ROWS)) for _ in range(40)))
+    assert min(len(ages) for ages in handed.values()) > 5
+    for ages in handed.values():
+        assert min(np.diff(ages)) >= THINNING
+    await made.close()
+    await scheduler.close()
+
+
+async def test_rested_particles_are_handed_out_at_once_while_nothing_can_be_swept(pool):
+    made, function = pool
+    await until(lambda: made.ready and made._since_use.min() >= RESTED_THINNINGS * THINNING)
+    function.go.clear()
+    drawn = await asyncio.wait_for(made.take(ROWS, call()), 5)
+    assert len(drawn.state["h"]) == ROWS
+    function.go.set()
+
+
 async def test_others_are_handed_out_while_some_rest(pool):
     made, _ = pool
     first = await made.take(ROWS // 2, call())
@@ -91,5 +142,23 @@ async def test_mixing_is_known_once_there_are_a_few_rounds(pool):
     made, _ = pool
     for _ in range(8):
         await made.take(ROWS, call())
-    assert made.split_rhat > 0
+    assert 0 < made.split_rhat < math.inf
     assert made.ess > 0
+
+
+async def test_a_pool_that_dies_is_seen(pool):
+    made, _ = pool
+
+    async def bug(_state, _call):
+        raise ZeroDivisionError
+
+    assert made.alive
+    made._energy = bug
+    await asyncio.wait({made._loop}, timeout=20)
+    assert not made.alive
+
+
+async def test_a_pool_that_is_closed_has_not_died(pool):
+    made, _ = pool
+    await made.close()
+    assert made.alive

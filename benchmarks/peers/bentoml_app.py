@@ -1,9 +1,9 @@
 """BentoML: one service, one worker.
 
-Without its adaptive batching, which takes one list for a parameter and answers in JSON alone; in one
-noisy trial it gave a quarter to a third more JSON answers a second of the small model. Calling a
-batchable endpoint from a plain one, by the service's own client, cost several times a request and
-gave answers of the wrong size.
+Without its adaptive batching, which takes one list for a parameter and answers in JSON alone; in
+one noisy trial it gave a quarter to a third more JSON answers a second of the small model. Calling
+a batchable endpoint from a plain one, by the service's own client, cost several times a request
+and gave answers of the wrong size.
 Annotations are not postponed here: BentoML makes its schemas of them.
 """
 

@@ -48,15 +48,15 @@ def draw_noise(spec: FunctionSpec, *, seed: int, rows: Sequence[int], stream: St
     return cut_noise(spec, uniform16(seed=seed, rows=rows, stream=stream, width=width))
 
 
-def cut_noise(spec: FunctionSpec, integers: UInt16[np.ndarray, "rows width"]) -> Arrays:
-    """A row's 16-bit integers, shared out among the noise inputs in their order."""
+def cut_noise(spec: FunctionSpec, integers: UInt16[np.ndarray, "*sweeps rows width"]) -> Arrays:
+    """Each row's 16-bit integers, shared out among the noise inputs in their order."""
     made: Arrays = {}
     start = 0
     for tensor in spec.noises:
-        part = integers[:, start : start + tensor.row_size]
+        part = integers[..., start : start + tensor.row_size]
         start += tensor.row_size
         drawn = logistic(part) if tensor.role is Role.LOGISTIC else np.ascontiguousarray(part)
-        made[tensor.name] = drawn.reshape(len(integers), *tensor.row_shape)
+        made[tensor.name] = drawn.reshape(*integers.shape[:-1], *tensor.row_shape)
     return made
 
 

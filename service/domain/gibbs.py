@@ -14,52 +14,69 @@ Traces = Float[np.ndarray, "chains draws"]
 
 
 def split_rhat(traces: Traces) -> float:
-    """√(var⁺ / W) over the halves of every chain; 1 when they agree (Gelman et al. 2013, §11.4).
+    """√(var⁺ / W) over the halves of every chain; 1 when they agree, ∞ when each is stuck apart.
 
-    NaN with fewer than four draws, or when nothing moves: there is then nothing to judge by.
+    var⁺ = (n - 1)/n · W + B/n, with n draws a half, W the mean variance within halves and B/n the
+    variance of their means. Gelman et al. (2013), Bayesian Data Analysis, §11.4: the classic one,
+    on the values themselves. It is not the rank-normalised one of Vehtari et al. (2021): a free
+    energy has a variance, and its scale is what a caller knows. One chain is judged by its halves.
+
+    NaN with fewer than four draws, or when no chain moves and all are alike: nothing to judge by.
     """
     halves = _halves(traces)
     if halves is None:
         return math.nan
     draws = halves.shape[1]
     within = float(halves.var(axis=1, ddof=1).mean())
-    if within <= 0.0:
-        return math.nan
     between = float(halves.mean(axis=1).var(ddof=1))
+    if within <= 0.0:
+        return math.inf
     return math.sqrt(((draws - 1) / draws * within + between) / within)
 
 
 def effective_sample_size(traces: Traces) -> float:
-    """N / (1 + 2 Σ ρ_t), summed by Geyer's initial monotone positive pairs.
+    """N / τ with τ = 1 + 2 Σ_{t≥1} ρ_t: how many independent draws the mean is as good as.
 
-    Vehtari et al. (2021), §3.2, on split chains and without rank normalisation. NaN as above.
+    ρ_t = 1 - (W - mean autocovariance at lag t) / var⁺ on the halves of every chain, summed in
+    pairs ρ_2k + ρ_2k+1 while they are positive (Geyer 1992) and made to fall: Vehtari et al.
+    (2021), §3.2, without rank normalisation, with biased autocovariances as in Stan. Of the last
+    pair looked at, ρ_2k counts once. N / τ is at most N·log₁₀ N.
+
+    NaN with fewer than four draws, or when no chain moves and all are alike: a chain that is stuck
+    is not worth N draws.
     """
     halves = _halves(traces)
     if halves is None:
         return math.nan
     chains, draws = halves.shape
-    covariance = _autocovariance(halves)
-    within = float(covariance[:, 0].mean()) * draws / (draws - 1)
-    if within <= 0.0:
-        return math.nan
-    plus = within * (draws - 1) / draws
-    if chains > 1:
-        plus += float(halves.mean(axis=1).var(ddof=1))
-    rho = 1.0 - (within - covariance.mean(axis=0) * draws / (draws - 1)) / plus
+    covariance = _autocovariance(halves).mean(axis=0)
+    within = float(covariance[0]) * draws / (draws - 1)
+    plus = float(covariance[0]) + float(halves.mean(axis=1).var(ddof=1))
+    rho = 1.0 - (within - covariance) / plus
     rho[0] = 1.0
-    pairs = rho[: draws // 2 * 2].reshape(-1, 2).sum(axis=1)
-    stop = int(np.argmax(pairs <= 0.0)) if bool((pairs <= 0.0).any()) else len(pairs)
-    monotone = np.minimum.accumulate(pairs[: max(stop, 1)])
-    tau = max(-1.0 + 2.0 * float(monotone.sum()), 1.0 / math.log10(chains * draws))
+    tau = max(_autocorrelation_time(rho), 1.0 / math.log10(chains * draws))
     return float(chains * draws / tau)
 
 
+def _autocorrelation_time(rho: Float[np.ndarray, " lags"]) -> float:
+    """1 + 2 Σ ρ_t by Geyer's initial monotone positive pairs."""
+    looked_at = max((len(rho) - 3) // 2, 0) + 1
+    pairs = rho[: 2 * looked_at].reshape(-1, 2).sum(axis=1)
+    ended = np.flatnonzero(pairs <= 0.0)
+    last = int(ended[0]) if len(ended) else looked_at - 1
+    tail = float(rho[2 * last])
+    if pairs[last] < 0.0:
+        tail = max(tail, 0.0)
+    return -1.0 + 2.0 * float(np.minimum.accumulate(pairs[:last]).sum()) + tail
+
+
 def _halves(traces: Traces) -> Float[np.ndarray, "halves half"] | None:
-    """Every chain cut in two, the middle draw of an odd number left out."""
+    """Every chain cut in two, the middle draw of an odd number left out; None: nothing to judge."""
     half = traces.shape[1] // 2
     if half < 2:
         return None
-    return np.concatenate([traces[:, :half], traces[:, -half:]]).astype(np.float64)
+    halves = np.concatenate([traces[:, :half], traces[:, -half:]]).astype(np.float64)
+    return None if halves.min() == halves.max() else halves
 
 
 def _autocovariance(x: Float[np.ndarray, "chains draws"]) -> Float[np.ndarray, "chains draws"]:
