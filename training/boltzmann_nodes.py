@@ -42,14 +42,14 @@ def integer_input(
         terms: (uint8 states, name of the constant, integer weights) of each neighbouring layer.
         bias: (name of the constant, integer biases).
     """
-    products = [_integer_product(g, states, name, W) for states, name, W in terms]
+    products = [integer_product(g, states, name, W) for states, name, W in terms]
     total = g.constant(bias[0], bias[1].astype(np.int32)[None])
     for product in products:
         total = g.op("Add", product, total)
     return g.cast(total, TensorProto.FLOAT)
 
 
-def _integer_product(g: GraphBuilder, states: str, name: str, W: Weights) -> str:
+def integer_product(g: GraphBuilder, states: str, name: str, W: Weights) -> str:
     """int32 sums of int8 weights; larger weights in two parts, W = 256·high + low."""
     if np.abs(W).max() <= 127:
         return g.op("MatMulInteger", states, g.constant(name, W.astype(np.int8)))
@@ -82,12 +82,18 @@ def as_states(g: GraphBuilder, on: str, *, out: str | None = None) -> str:
     return g.cast(on, TensorProto.UINT8, out=out)
 
 
-def sigmoid_lookup(g: GraphBuilder, log_odds: str) -> str:
-    """σ from a table: the same bytes on every device."""
-    top = SIGMOID_REACH * SIGMOID_STEPS
-    grid = np.arange(-top, top + 1, dtype=np.float64) / SIGMOID_STEPS
+def sigmoid_lookup(
+    g: GraphBuilder,
+    log_odds: str,
+    *,
+    steps_a_unit: int = SIGMOID_STEPS,
+    reach: int = SIGMOID_REACH,
+) -> str:
+    """σ from a table: the same bytes on every device. Fewer entries make a small file of it."""
+    top = reach * steps_a_unit
+    grid = np.arange(-top, top + 1, dtype=np.float64) / steps_a_unit
     table = g.constant("sigmoid_table", (1 / (1 + np.exp(-grid))).astype(np.float32))
-    steps = scalar(g, "sigmoid_steps", SIGMOID_STEPS)
+    steps = scalar(g, "sigmoid_steps", steps_a_unit)
     low, high = scalar(g, "sigmoid_low", -top), scalar(g, "sigmoid_high", top)
     place = g.op("Clip", g.op("Round", g.op("Mul", log_odds, steps)), low, high)
     shift = g.constant("sigmoid_shift", np.array(top, np.int32))

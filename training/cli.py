@@ -76,7 +76,7 @@ def train(  # noqa: PLR0917  (options are what a person may give)
     """
     command = _command_line(config, set_ or [], smoke=smoke)
     places = _places(store=store, runs=runs)
-    with _told_in_one_line(again=shlex.join([*command, *places, "--resume"])):
+    with told_in_one_line(again=shlex.join([*command, *places, "--resume"])):
         if resume and fresh:
             raise ConfigError("--resume and --fresh exclude each other")
         recipe, checked = load_config(config, set_ or [], smoke=smoke)
@@ -115,7 +115,7 @@ def export(
       reverie export runs/mnist-rbm
       reverie export training/configs/mnist-rbm.toml --store /tmp/store
     """
-    with _told_in_one_line():
+    with told_in_one_line():
         if threads is not None:
             torch.set_num_threads(threads)
         recipe, config, workspace = _recorded(target, runs=runs, store=store, device=device)
@@ -138,10 +138,10 @@ def evaluate(
       reverie evaluate mnist-rbm --quick
       reverie evaluate mnist-rbm@1 --store models_store
     """
-    with _told_in_one_line():
+    with told_in_one_line():
         if threads is not None:
             torch.set_num_threads(threads)
-        package = _find_package(model, store)
+        package = find_package(model, store)
         manifest = read_manifest(package)
         recorded = manifest.provenance.get("recipe")
         if not isinstance(recorded, dict):
@@ -170,7 +170,7 @@ def quality_table(title: str, figures: Sequence[Quality]) -> Table:
 
 
 @contextmanager
-def _told_in_one_line(again: str = "") -> Iterator[None]:
+def told_in_one_line(again: str = "") -> Iterator[None]:
     """What a person can mend is told in one line, with exit code 2, and never as a traceback."""
     console = Console(stderr=True, soft_wrap=True, highlight=False)
     try:
@@ -267,7 +267,7 @@ def _recorded(
     return recipe, config, workspace
 
 
-def _find_package(model: str, store: Path) -> Path:
+def find_package(model: str, store: Path) -> Path:
     """The folder of NAME (its newest version), NAME@VERSION, or of a path."""
     if (Path(model) / MANIFEST_FILE).is_file():
         return Path(model)

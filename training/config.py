@@ -14,7 +14,7 @@ import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -24,6 +24,8 @@ from training.data import DataConfig
 # kind → "module:attribute" of its Recipe; imported when a recipe asks for it.
 RECIPES: Final = {
     "rbm": "training.recipes.rbm:RECIPE",
+    "gaussian-rbm": "training.recipes.gaussian:RECIPE",
+    "bm": "training.recipes.bm:RECIPE",
     "dbm": "training.recipes.dbm:RECIPE",
     "dbn": "training.recipes.dbn:RECIPE",
     "gan": "training.recipes.gan:RECIPE",
@@ -39,6 +41,9 @@ class Table(BaseModel):
     """Base of every table in a recipe: frozen, and a key that is not known is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+AnyTable = TypeVar("AnyTable", bound=Table)
 
 
 class RecipeConfig(Table):
@@ -119,6 +124,13 @@ def load_config(
     Raises:
         ConfigError: the file is missing or no TOML, or a key or value is wrong.
     """
+    return validate(read_document(path, overrides, smoke=smoke), where=path.name)
+
+
+def read_document(
+    path: Path, overrides: Sequence[str] = (), *, smoke: bool = False
+) -> dict[str, Any]:
+    """A TOML file with its overrides, not yet checked; the arguments are those of `load_config`."""
     document = _read_toml(path)
     tiny = document.pop("smoke", {})
     if not isinstance(tiny, dict):
@@ -127,7 +139,7 @@ def load_config(
         document = merge(document, tiny)
     for override in overrides:
         document = merge(document, parse_override(override))
-    return validate(document, where=path.name)
+    return document
 
 
 def validate(document: Mapping[str, Any], *, where: str) -> tuple[Recipe, RecipeConfig]:
@@ -136,8 +148,17 @@ def validate(document: Mapping[str, Any], *, where: str) -> tuple[Recipe, Recipe
     if not isinstance(kind, str):
         raise ConfigError(f"{where}: 'kind' is missing: one of {', '.join(RECIPES)}")
     recipe = find_recipe(kind)
+    return recipe, checked(document, recipe.config, where=where)
+
+
+def checked(document: Mapping[str, Any], table: type[AnyTable], *, where: str) -> AnyTable:
+    """The document as a table; `where` is what a fault is told of.
+
+    Raises:
+        ConfigError: a key or a value is wrong.
+    """
     try:
-        return recipe, recipe.config.model_validate(document)
+        return table.model_validate(document)
     except ValidationError as error:
         raise ConfigError(f"{where}: {_first_fault(error)}") from error
 

@@ -27,7 +27,7 @@ from training.dbm_learning import dbm_of
 from training.package import Package
 from training.rbm import base_rate_bias, draw
 from training.rbm_config import EvaluateTable
-from training.rbm_evaluation import EvaluationData
+from training.rbm_evaluation import EvaluationData, error_figure
 
 POSTERIOR = MeanField(updates=100, tolerance=1e-5)
 
@@ -54,22 +54,6 @@ def package_figures(
 
 def _classifies(package: Package) -> bool:
     return "classify" in package.manifest.functions
-
-
-def error_figure(package: Package, test: Dataset, *, command: str, batch: int = 500) -> Quality:
-    """Share of the grey test images whose most probable label is not theirs."""
-    assert test.labels is not None, "a classifier's data has labels"
-    wrong = 0
-    for at in range(0, len(test), batch):
-        p = package.run("classify", x=test.images[at : at + batch])["probabilities"]
-        wrong += int((p.argmax(1) != test.labels[at : at + batch]).sum())
-    return Quality(
-        name="test_error",
-        value=100 * wrong / len(test),
-        unit="%",
-        protocol=f"{wrong:,} of {len(test):,} grey test images read wrongly; exported classifier",
-        command=command,
-    )
 
 
 def read_weights(package: Package) -> Dbm:

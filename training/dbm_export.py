@@ -20,7 +20,6 @@ from service.domain.randomness import logistic
 from training.anomaly import scores_of
 from training.config import Workspace
 from training.data import Dataset
-from training.data_files import DataError
 from training.dbm import MeanField, mean_field, unnormalised_bound
 from training.dbm_card import TrainedDbm, dbm_card, summary
 from training.dbm_config import DbmConfig
@@ -31,7 +30,7 @@ from training.package_sweeps import inpaint, sample
 from training.provenance import provenance
 from training.quantised_deep import QuantisedDbm, quantise_deep, reference_sweep
 from training.rbm import base_rate_bias
-from training.rbm_export import FILLINGS, INPAINTED_DIGITS, central_hole
+from training.rbm_export import FILLINGS, INPAINTED_DIGITS, central_hole, label_names
 from training.sheets import png_bytes, sheet
 
 SHEET_SIDE = 10
@@ -93,17 +92,6 @@ def publish_dbm(
         weights=_weights(dbm),
         companions=pictures,
     )
-
-
-def label_names(images: Dataset) -> tuple[str, ...]:
-    """The classes of a data set, in order: "0", "1", … up to the largest label.
-
-    Raises:
-        DataError: it has no labels.
-    """
-    if images.labels is None:
-        raise DataError(f"{images.name} has no labels to learn: leave [classify] out")
-    return tuple(str(label) for label in range(int(images.labels.max()) + 1))
 
 
 def check_parity(package: Package, dbm: QuantisedDbm, *, updates: int, seed: int) -> None:

@@ -20,7 +20,6 @@ from training.ais import LogZ
 from training.anomaly import anomaly_report
 from training.binarised import binarisation, binary_rows, waiting
 from training.data import Dataset
-from training.dbm_evaluation import error_figure
 from training.dbn import Dbn, mean_bound
 from training.dbn_ais import ais, reverse_ais
 from training.dbn_weights import read_weights
@@ -28,7 +27,7 @@ from training.label_units import draw_visible, label_probabilities, with_label
 from training.package import Package
 from training.rbm import base_rate_bias, draw
 from training.rbm_config import EvaluateTable
-from training.rbm_evaluation import EvaluationData
+from training.rbm_evaluation import EvaluationData, error_figure
 
 DRAWS = 10
 BASE_RATE_IMAGES = 10_000

@@ -16,7 +16,7 @@ from service.domain.randomness import logistic
 from training.belief_graphs import QuantisedDbn, dbn_functions, quantise_network, reference_sweep
 from training.config import Workspace
 from training.dbm import binary_entropy
-from training.dbm_export import bound_score, label_names
+from training.dbm_export import bound_score
 from training.dbn import Dbn, log_bernoulli
 from training.dbn_card import TrainedDbn, dbn_card, summary
 from training.dbn_config import DbnConfig
@@ -26,6 +26,7 @@ from training.package import Package, publish
 from training.package_sweeps import sample
 from training.provenance import provenance
 from training.rbm import base_rate_bias
+from training.rbm_export import label_names
 from training.sheets import png_bytes, sheet
 
 SHEET_ROWS = 10

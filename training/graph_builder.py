@@ -59,6 +59,14 @@ class GraphBuilder:
             self.constant("axis_1", np.array([1], np.int64)),
         )
 
+    def split(self, tensor: str, sizes: Sequence[int]) -> list[str]:
+        """tensor[:, …] in parts of these many columns, in order."""
+        number = len(self._nodes)
+        names = [f"split_{number}_{i}" for i in range(len(sizes))]
+        widths = self.constant(f"sizes_{number}", np.array(sizes, np.int64))
+        self._nodes.append(helper.make_node("Split", [tensor, widths], names, axis=1))
+        return names
+
     def build(
         self, name: str, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]
     ) -> bytes:

@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from training.rbm import Rbm, draw, initialise
-from training.rbm_config import TrainTable
+from training.rbm_config import LearningTable, TrainTable
 from training.rbm_learning import LearnerState, update
 from training.rbm_training import Plan, Step, TrainingData
 from training.run import Run
@@ -168,7 +168,7 @@ class _Layer:
         chains = plan.train.phases[0].chains
         return LearnerState.begin(tied, chains=chains, visible_mean=mean.repeat(down))
 
-    def _update(self, step: Step, state: LearnerState, table: TrainTable) -> dict[str, float]:
+    def _update(self, step: Step, state: LearnerState, table: LearningTable) -> dict[str, float]:
         if len(state.particles) != step.phase.chains:
             state.grow(step.phase.chains)
         down, _ = _copies(self._twice)

@@ -18,24 +18,34 @@ from training.rbm_config import RbmConfig
 
 _P_VALUES_MEAN = (
     "A p-value says how unusual a score is among held-out training images, not why. It holds for "
-    "images that are exchangeable with these: `p_value_share` shows how far the test images are. "
-    "(Those of MNIST come from other writers than its training images.)"
+    "images that are exchangeable with these: `p_value_share` shows how far the test images are."
 )
+_OF_MNIST = " (Those of MNIST come from other writers than its training images.)"
 
 
 @dataclass(frozen=True)
 class Trained:
-    """A finished training: the averaged machine, what it cost, and its data."""
+    """A finished training: the averaged machine, what it cost, and its data.
+
+    The last `labels` visible units are label units.
+    """
 
     rbm: Rbm
     steps: int
     seconds: float
     train: Dataset
     held_out: Dataset
+    labels: int = 0
 
 
 def summary(config: RbmConfig, rbm: QuantisedRbm) -> str:
     """What the model is, in a sentence."""
+    if config.model.labels:
+        return (
+            f"A binary restricted Boltzmann machine with label units, {rbm.visible}-{rbm.hidden}, "
+            f"on {config.data.title}: samples of a class by Gibbs sweeps that are exact on every "
+            "device, exact class probabilities, and free-energy anomaly scores."
+        )
     return (
         f"A binary restricted Boltzmann machine, {rbm.visible}-{rbm.hidden}, on "
         f"{config.data.title}: samples by Gibbs sweeps that are exact on every device, "
@@ -68,14 +78,12 @@ def rbm_card(
         ModelCard(
             title=f"{config.name} {config.version}",
             summary=summary(config, rbm),
-            uses=(
-                "Sampling, inpainting, interpolation and anomaly scores for images like these.",
-                "A reference for samplers: the same seed gives the same bytes on CPU and GPU.",
-            ),
+            uses=_uses(config),
             limits=(
+                *_label_limits(config),
                 "Pixels are taken as probabilities of ink: grey is uncertainty, not shade.",
-                "A fresh chain keeps to the mode that it falls into for thousands of sweeps.",
-                _P_VALUES_MEAN,
+                "A fresh chain may keep to the mode that it falls into for thousands of sweeps.",
+                _P_VALUES_MEAN + (_OF_MNIST if config.data.title == "mnist" else ""),
             ),
             training_data=(
                 f"{config.data.title}: {len(trained.train):,} images of "
@@ -88,31 +96,70 @@ def rbm_card(
             quality=figures,
             pictures=pictures or [Picture("preview.png", "A training image.")],
             provenance=facts,
-            notes={"The weights": _weights_note(rbm)},
+            notes={"The weights": _weights_note(rbm, labels=trained.labels)},
         )
+    )
+
+
+def _uses(config: RbmConfig) -> tuple[str, str]:
+    able = "Sampling by class, classification" if config.model.labels else "Sampling, inpainting"
+    return (
+        f"{able}, interpolation and anomaly scores for images like these.",
+        "A reference for samplers: the same seed gives the same bytes on CPU and GPU.",
+    )
+
+
+def _label_limits(config: RbmConfig) -> tuple[str, ...]:
+    if not config.model.labels:
+        return ()
+    return (
+        "It fills no holes: its chains hold a label, which an image with a hole does not have.",
     )
 
 
 def _how(config: RbmConfig, trained: Trained) -> str:
     table = config.train
-    k = sorted({phase.sweeps for phase in table.phases})
-    method = "PCD" if table.chains == "persistent" else "CD"
     phases = "; ".join(
         f"{p.epochs} epochs with batches of {p.batch} and {p.chains} chains" for p in table.phases
     )
+    start = "" if config.model.start is None else f"From the weights of {config.model.start}. "
+    end = "" if table.schedule == "constant" else (
+        f" going to {table.final_learning_rate:g} ({table.schedule})"
+    )  # fmt: skip
+    sparse = (
+        f", sparsity target {table.sparsity_target:g} at cost {table.sparsity_cost:g}"
+        if table.sparsity_cost
+        else ""
+    )
+    norm = "" if table.max_norm is None else f", norms at most {table.max_norm:g}"
     return (
-        f"Centred {method}-{'/'.join(map(str, k))} (offsets: {table.offsets}). {phases}. Learning "
-        f"rate {table.learning_rate:g} falling linearly to {table.final_learning_rate:g}, "
-        f"momentum {table.momentum:g}, L2 {table.weight_decay:g}; the exported weights are an "
+        f"{start}{_method(config)}. {phases}. Learning rate {table.learning_rate:g}{end}, momentum "
+        f"{table.momentum:g}, L2 {table.weight_decay:g}{sparse}{norm}; the exported weights are an "
         f"exponential average (decay {table.ema_decay:g}). {trained.steps:,} updates, "
         f"{duration(trained.seconds)}."
     )
 
 
-def _weights_note(rbm: QuantisedRbm) -> str:
+def _method(config: RbmConfig) -> str:
+    """CD or PCD, its sweeps, and what its chains trade states with."""
+    table = config.train
+    k = "/".join(map(str, sorted({phase.sweeps for phase in table.phases})))
+    kind = "CD" if table.chains == "data" else "PCD"
+    helped = {
+        "tempering": f" with parallel tempering over {table.temperatures} temperatures",
+        "trajectory": " with parallel trajectory tempering (a rung where swaps fall under "
+        f"{table.least_acceptance:g})",
+    }.get(table.chains, "")
+    centred = "plain" if table.offsets == "none" else f"centred (offsets: {table.offsets})"
+    return f"{kind}-{k}{helped}, {centred}"
+
+
+def _weights_note(rbm: QuantisedRbm, *, labels: int) -> str:
+    last = f" (the last {labels} visible units are label units)" if labels else ""
     return (
         f"`weights.safetensors` holds `weight.1` [{rbm.visible}, {rbm.hidden}], `bias.0` and "
-        f"`bias.1`: the exported {rbm.bits}-bit integers times one step of {float(rbm.step):.6g}, "
-        "which are the model. E(v, h) = −b·v − c·h − vᵀWh. Sweeps add integers and compare with "
-        "a table of 65,536 log-odds, so that they depend on no batch size, thread count or device."
+        f"`bias.1`{last}: the exported {rbm.bits}-bit integers times one step of "
+        f"{float(rbm.step):.6g}, which are the model. E(v, h) = −b·v − c·h − vᵀWh. Sweeps add "
+        "integers and compare with a table of 65,536 log-odds, so that they depend on no batch "
+        "size, thread count or device."
     )

@@ -1,19 +1,39 @@
 """The tables of a recipe with `kind = "rbm"`: what they hold, and what is allowed.
 
 [model], [train] and its phases, [export], [evaluate] ──► RbmConfig
+
+`TrainTable` is what the layers of deep networks share with it; `RbmTrainTable` is all that a
+restricted machine on its own can learn by.
 """
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
 from typing import Literal
 
 from pydantic import Field, model_validator
 
+from service.contract import NAME_PATTERN
 from training.config import RecipeConfig, Table
-from training.rbm_learning import LearningRule
+from training.rbm_learning import ChainKind, LearningRule
 
 # A p-value of 0.05 needs 19 held-out scores to be possible at all.
 LEAST_HOLDOUT = 20
+CAME_LATER = {
+    "model": ("start", "labels"),
+    "train": (
+        "schedule",
+        "warmup",
+        "sparsity_target",
+        "sparsity_cost",
+        "max_norm",
+        "temperatures",
+        "least_acceptance",
+        "most_rungs",
+    ),
+}
+START_PATTERN = NAME_PATTERN.removesuffix("$") + "@[1-9][0-9]{0,8}$"
 
 
 class ModelTable(Table):
@@ -22,6 +42,15 @@ class ModelTable(Table):
     hidden: int = Field(500, ge=1, le=65536, description="Hidden units.")
     initial_scale: float = Field(
         0.01, gt=0, le=1, description="Standard deviation of the first weights."
+    )
+    start: str | None = Field(
+        None,
+        pattern=START_PATTERN,
+        description="A published machine whose weights are the first ones, as mnist-rbm@1.",
+    )
+    labels: bool = Field(
+        default=False,
+        description="Whether there are label units, which make it a classifier.",
     )
 
 
@@ -37,16 +66,14 @@ class Phase(Table):
     )
 
 
-class TrainTable(Table):
-    """`[train]`: how the machine learns."""
+class LearningTable(Table):
+    """What every training by likelihood has, whatever its chains."""
 
     phases: tuple[Phase, ...] = Field(min_length=1)
-    chains: Literal["persistent", "data"] = Field(
-        "persistent", description="PCD-k, or CD-k from the data."
-    )
+    chains: ChainKind
     learning_rate: float = Field(0.05, gt=0, le=10, description="At the start.")
     final_learning_rate: float = Field(
-        0.0, ge=0, le=10, description="At the end; the rate falls linearly with images seen."
+        0.0, ge=0, le=10, description="At the end; by default the rate falls linearly."
     )
     offsets: Literal["data", "average", "none"] = Field(
         "data", description="What the centring offsets follow; 'average' is the enhanced gradient."
@@ -59,6 +86,11 @@ class TrainTable(Table):
     monitor_betas: int = Field(1000, ge=2, le=100_000, description="Of the quick AIS.")
     checkpoint_minutes: float = Field(3.0, ge=0, le=1440, description="Between checkpoints.")
 
+    def rate(self, progress: float) -> float:
+        """The learning rate when `progress` (0…1) of the images have been seen."""
+        first, last = self.learning_rate, self.final_learning_rate
+        return first + (last - first) * progress
+
     def rule(self, phase: Phase) -> LearningRule:
         """The learning rule of one phase."""
         return LearningRule(
@@ -70,6 +102,75 @@ class TrainTable(Table):
             weight_decay=self.weight_decay,
             ema_decay=self.ema_decay,
             chain_precision=phase.chain_precision,
+        )
+
+
+class TrainTable(LearningTable):
+    """`[train]` of a layer: CD-k or PCD-k."""
+
+    chains: Literal["persistent", "data"] = Field(
+        "persistent", description="PCD-k, or CD-k from the data."
+    )
+
+
+class RbmTrainTable(LearningTable):
+    """`[train]`: how a restricted machine on its own learns."""
+
+    chains: ChainKind = Field(
+        "persistent",
+        description="PCD-k, CD-k from the data, or PCD-k with replica exchange: over temperatures, "
+        "or over the trajectory of learning.",
+    )
+    schedule: Literal["linear", "cosine", "exponential", "constant"] = Field(
+        "linear", description="How the learning rate goes from its start to its end."
+    )
+    warmup: float = Field(
+        0.0, ge=0, lt=1, description="Share of the training in which the rate rises from 0."
+    )
+    sparsity_target: float = Field(
+        0.1, gt=0, lt=1, description="Mean activity that hidden units are drawn to."
+    )
+    sparsity_cost: float = Field(0.0, ge=0, le=1000, description="How strongly; 0 for not at all.")
+    max_norm: float | None = Field(
+        None, gt=0, description="Of the weights into a hidden unit; left out, any."
+    )
+    temperatures: int = Field(
+        10, ge=2, le=1000, description="Rungs of `tempering`, from the base rates to the machine."
+    )
+    least_acceptance: float = Field(
+        0.3, gt=0, lt=1, description="`trajectory` freezes a rung when swaps fall under it."
+    )
+    most_rungs: int = Field(64, ge=1, le=4096, description="Frozen rungs of `trajectory`.")
+
+    @model_validator(mode="after")
+    def _can_fall_exponentially(self) -> RbmTrainTable:
+        if self.schedule == "exponential" and not self.final_learning_rate:
+            raise ValueError(
+                "final_learning_rate=0 is not reached exponentially: give one above 0, or "
+                "schedule = 'cosine'"
+            )
+        return self
+
+    def rate(self, progress: float) -> float:
+        """The learning rate when `progress` (0…1) of the images have been seen."""
+        if progress < self.warmup:
+            return self.learning_rate * progress / self.warmup
+        done = (progress - self.warmup) / (1 - self.warmup)
+        first, last = self.learning_rate, self.final_learning_rate
+        if self.schedule == "constant":
+            return first
+        if self.schedule == "exponential":
+            return first * math.exp(done * math.log(last / first))
+        share = (1 - math.cos(math.pi * done)) / 2 if self.schedule == "cosine" else done
+        return first + (last - first) * share
+
+    def rule(self, phase: Phase) -> LearningRule:
+        """The learning rule of one phase."""
+        return replace(
+            super().rule(phase),
+            sparsity_target=self.sparsity_target,
+            sparsity_cost=self.sparsity_cost,
+            max_norm=self.max_norm,
         )
 
 
@@ -105,7 +206,7 @@ class RbmConfig(RecipeConfig):
 
     kind: Literal["rbm"]
     model: ModelTable = ModelTable()
-    train: TrainTable
+    train: RbmTrainTable
     export: ExportTable = ExportTable()
     evaluate: EvaluateTable = EvaluateTable()
 
@@ -121,4 +222,11 @@ class RbmConfig(RecipeConfig):
     def trained_part(self) -> dict[str, object]:
         """What decides the weights: a run can be resumed only with the same."""
         deciding = {"kind", "name", "seed", "data", "model", "train"}
-        return self.model_dump(mode="json", include=deciding)
+        part = self.model_dump(mode="json", include=deciding)
+        # A key that came later is not named at its default, so that older runs can be resumed.
+        for table, came_later in CAME_LATER.items():
+            model = getattr(self, table)
+            for key in came_later:
+                if getattr(model, key) == type(model).model_fields[key].default:
+                    del part[table][key]
+        return part

@@ -7,7 +7,7 @@ particles ──k sweeps──► <v hᵀ>, <v>, <h> of the model ──┴─�
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import Literal
+from typing import Literal, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -15,51 +15,39 @@ from torch import Tensor
 
 from training.label_units import draw_visible
 from training.rbm import Rbm, draw
+from training.rbm_gradient import (
+    Gradient,
+    Statistics,
+    centred_gradient,
+    limit_norms,
+    sparsity_gradient,
+    statistics,
+)
+
+ChainKind = Literal["persistent", "data", "tempering", "trajectory"]
+Precision = Literal["float32", "bfloat16"]
 
 
-@dataclass(frozen=True)
-class Gradient:
-    """Estimated gradient of the mean log-likelihood: ascend it."""
+@runtime_checkable
+class Exchange(Protocol):
+    """Chains of helpers beside the particles, which trade states with them."""
 
-    W: Float[Tensor, "visible hidden"]
-    b: Float[Tensor, " visible"]
-    c: Float[Tensor, " hidden"]
+    def advance(
+        self,
+        rbm: Rbm,
+        particles: Float[Tensor, "chains hidden"],
+        *,
+        sweeps: int,
+        precision: Precision,
+        generator: torch.Generator,
+        labels: int = 0,
+    ) -> tuple[Float[Tensor, "chains visible"], Float[Tensor, "chains hidden"]]:
+        """The machine's last (v, h) after `sweeps` sweeps."""
+        ...
 
-
-@dataclass(frozen=True)
-class Statistics:
-    """Means over a batch: <v hᵀ>, <v>, <h>, with h the probabilities p(h = 1 | v)."""
-
-    vh: Float[Tensor, "visible hidden"]
-    v: Float[Tensor, " visible"]
-    h: Float[Tensor, " hidden"]
-
-
-def statistics(rbm: Rbm, v: Float[Tensor, "batch visible"]) -> Statistics:
-    """The sufficient statistics of a batch of visible states, Rao-Blackwellised over h."""
-    h = torch.sigmoid(rbm.hidden_input(v))
-    return Statistics(vh=v.T @ h / len(v), v=v.mean(0), h=h.mean(0))
-
-
-def centred_gradient(
-    *,
-    data: Statistics,
-    model: Statistics,
-    visible_offset: Float[Tensor, " visible"],
-    hidden_offset: Float[Tensor, " hidden"],
-) -> Gradient:
-    """The centred gradient in the parameters of the ordinary, uncentred machine.
-
-    ∇W = <(v - μ)(h - λ)ᵀ>_data - <(v - μ)(h - λ)ᵀ>_model
-    ∇b = <v>_data - <v>_model - ∇W λ,   ∇c = <h>_data - <h>_model - ∇Wᵀ μ
-
-    With μ = λ = 0 it is the plain gradient. Montavon & Müller (2012); Melchior, Fischer & Wiskott
-    (2016), "How to center deep Boltzmann machines", §3.
-    """
-    dv, dh = data.v - model.v, data.h - model.h
-    W = data.vh - model.vh
-    W = W - torch.outer(visible_offset, dh) - torch.outer(dv, hidden_offset)
-    return Gradient(W=W, b=dv - W @ hidden_offset, c=dh - visible_offset @ W)
+    def tensors(self) -> dict[str, Tensor]:
+        """Name → tensor, for a checkpoint."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -68,7 +56,8 @@ class LearningRule:
 
     Attributes:
         sweeps: Gibbs sweeps k between updates.
-        chains: `persistent` (PCD, Tieleman 2008) or `data` (CD, Hinton 2002).
+        chains: `persistent` (PCD, Tieleman 2008), `data` (CD, Hinton 2002), or persistent ones with
+            an exchange: `tempering` (Desjardins et al. 2010), `trajectory` (Béreux et al. 2026).
         offsets: centring offsets follow the `data` means, or the `average` of data and model
             (the enhanced gradient, Cho, Raiko & Ilin 2013); `none` switches centring off.
         offset_rate: share of the newest batch in the offsets' exponential average.
@@ -77,16 +66,22 @@ class LearningRule:
         ema_decay: of the averaged weights, which are the ones that are evaluated and exported.
         chain_precision: `bfloat16` runs the chains' matrix products at half the cost; gradients
             stay in float32.
+        sparsity_target: mean activity that the hidden units are drawn to.
+        sparsity_cost: how strongly; 0 for not at all.
+        max_norm: of the weights into a hidden unit; None for any.
     """
 
     sweeps: int
-    chains: Literal["persistent", "data"] = "persistent"
+    chains: ChainKind = "persistent"
     offsets: Literal["data", "average", "none"] = "data"
     offset_rate: float = 0.01
     momentum: float = 0.0
     weight_decay: float = 0.0
     ema_decay: float = 0.999
-    chain_precision: Literal["float32", "bfloat16"] = "float32"
+    chain_precision: Precision = "float32"
+    sparsity_target: float = 0.1
+    sparsity_cost: float = 0.0
+    max_norm: float | None = None
 
 
 @dataclass
@@ -155,6 +150,7 @@ def update(
     learning_rate: float,
     generator: torch.Generator,
     labels: int = 0,
+    exchange: Exchange | None = None,
 ) -> None:
     """One step of stochastic maximum likelihood, in place.
 
@@ -165,23 +161,11 @@ def update(
         learning_rate: > 0.
         generator: of the chains' noise.
         labels: how many of the last visible units are label units, of which one is on.
+        exchange: the helpers of `tempering` and `trajectory`.
     """
     rbm = state.rbm
     data = statistics(rbm, v)
-    if rule.chains == "persistent":
-        start = state.particles
-    else:
-        start = draw(torch.sigmoid(rbm.hidden_input(v)), generator)
-    fantasy, particles = run_chains(
-        rbm,
-        start,
-        sweeps=rule.sweeps,
-        precision=rule.chain_precision,
-        generator=generator,
-        labels=labels,
-    )
-    if rule.chains == "persistent":
-        state.particles = particles
+    fantasy = _dream(state, v, rule=rule, generator=generator, labels=labels, exchange=exchange)
     model = statistics(rbm, fantasy)
     _move_offsets(state, data=data, model=model, rule=rule)
     gradient = centred_gradient(
@@ -190,7 +174,53 @@ def update(
         visible_offset=state.visible_offset,
         hidden_offset=state.hidden_offset,
     )
+    if rule.sparsity_cost:
+        gradient += sparsity_gradient(
+            rbm,
+            v,
+            target=rule.sparsity_target,
+            cost=rule.sparsity_cost,
+            visible_offset=state.visible_offset,
+            hidden_offset=state.hidden_offset,
+        )
     _ascend(state, gradient, rule=rule, learning_rate=learning_rate)
+
+
+def _dream(
+    state: LearnerState,
+    v: Float[Tensor, "batch visible"],
+    *,
+    rule: LearningRule,
+    generator: torch.Generator,
+    labels: int,
+    exchange: Exchange | None,
+) -> Float[Tensor, "chains visible"]:
+    """States of the model, by the chains that the rule asks for; they go on where they persist."""
+    rbm = state.rbm
+    if exchange is not None:
+        fantasy, state.particles = exchange.advance(
+            rbm,
+            state.particles,
+            sweeps=rule.sweeps,
+            precision=rule.chain_precision,
+            generator=generator,
+            labels=labels,
+        )
+        return fantasy
+    assert rule.chains in {"persistent", "data"}, f"{rule.chains} needs an exchange"
+    persistent = rule.chains == "persistent"
+    start = state.particles if persistent else draw(torch.sigmoid(rbm.hidden_input(v)), generator)
+    fantasy, particles = run_chains(
+        rbm,
+        start,
+        sweeps=rule.sweeps,
+        precision=rule.chain_precision,
+        generator=generator,
+        labels=labels,
+    )
+    if persistent:
+        state.particles = particles
+    return fantasy
 
 
 def run_chains(
@@ -198,7 +228,7 @@ def run_chains(
     h: Float[Tensor, "chains hidden"],
     *,
     sweeps: int,
-    precision: Literal["float32", "bfloat16"],
+    precision: Precision,
     generator: torch.Generator,
     labels: int = 0,
 ) -> tuple[Float[Tensor, "chains visible"], Float[Tensor, "chains hidden"]]:
@@ -233,6 +263,8 @@ def _ascend(
     state.velocity_b.mul_(rule.momentum).add_(gradient.b, alpha=learning_rate)
     state.velocity_c.mul_(rule.momentum).add_(gradient.c, alpha=learning_rate)
     state.W.add_(state.velocity_W)
+    if rule.max_norm is not None:
+        limit_norms(state.W, most=rule.max_norm)
     state.b.add_(state.velocity_b)
     state.c.add_(state.velocity_c)
     newest = 1 - rule.ema_decay

@@ -18,16 +18,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from training.ais import ais, mean_log_probability
-from training.rbm import Rbm, base_rate_bias, draw, initialise
-from training.rbm_config import ModelTable, Phase, TrainTable
+from training.rbm import Rbm, draw, initialise
+from training.rbm_config import LearningTable, ModelTable, Phase, RbmTrainTable
+from training.rbm_exchange import Helpers, begin_exchange, restored_exchange
 from training.rbm_learning import LearnerState, update
-from training.run import Interrupted, ProgressLine, Run, TrainingDiverged, check_finite
-from training.sheets import png_bytes, sheet
+from training.rbm_monitor import Monitor, check_alive
+from training.run import Interrupted, ProgressLine, Run
 
-MONITOR_ROWS = 1000
 FIGURES_EVERY = 50
-LARGEST_SANE_WEIGHT = 1000.0
 
 
 @dataclass(frozen=True)
@@ -46,7 +44,7 @@ class Step:
 class Plan:
     """Every update of a training, in order; a pure function of its fields."""
 
-    train: TrainTable
+    train: LearningTable
     images: int
     seed: int
 
@@ -81,20 +79,22 @@ class Plan:
             if number + i < done:
                 continue
             progress = (epoch + i / per_epoch) / self.epochs
-            first, last = self.train.learning_rate, self.train.final_learning_rate
             yield Step(
                 number=number + i + 1,
                 epoch=epoch,
                 phase=phase,
                 rows=rows,
-                learning_rate=first + (last - first) * progress,
+                learning_rate=self.train.rate(progress),
                 ends_epoch=i + 1 == per_epoch,
             )
 
 
 @dataclass(frozen=True)
 class TrainingData:
-    """What the loop sees: grey training images, held-out ones for monitors, and their shape."""
+    """What the loop sees: grey training images, held-out ones for monitors, and their shape.
+
+    A machine with label units sees them as the last columns, 0 or 1; `shape` is without them.
+    """
 
     images: Float[Tensor, "n visible"]
     held_out: Float[Tensor, "m visible"]
@@ -105,55 +105,77 @@ def train_rbm(
     data: TrainingData,
     *,
     model: ModelTable,
-    train: TrainTable,
+    train: RbmTrainTable,
     seed: int,
     run: Run,
     stop: Callable[[], bool],
+    start: Rbm | None = None,
+    labels: int = 0,
 ) -> Rbm:
     """Train, or go on from the run's newest checkpoint; returns the averaged machine.
 
+    Args:
+        data: the images.
+        model: the machine.
+        train: how it learns.
+        seed: of everything random.
+        run: where it writes, and where it resumes from.
+        stop: says whether a person or the system asked the training to stop.
+        start: the first machine, where it is not a fresh one.
+        labels: how many of the last columns are label units.
+
     Raises:
         Interrupted: `stop` said so; a checkpoint is written.
-        TrainingDiverged: the weights are no longer finite.
+        TrainingDiverged: the weights are no longer finite, or the chains have died.
     """
-    device = data.images.device
-    generator = torch.Generator(device).manual_seed(seed)
-    visible_mean = data.images.mean(0)
-    rbm = initialise(
-        visible_mean, hidden=model.hidden, scale=model.initial_scale, generator=generator
-    )
-    state = LearnerState.begin(rbm, chains=train.phases[0].chains, visible_mean=visible_mean)
-    done, seconds = _restore(run, state, generator)
+    generator = torch.Generator(data.images.device).manual_seed(seed)
+    state = _begin(data, model=model, train=train, start=start, generator=generator)
+    helpers = begin_exchange(train, state, visible_mean=data.images.mean(0))
+    checkpoint = run.load()
+    if checkpoint is not None:
+        helpers = _restore(checkpoint, state, train, generator)
     plan = Plan(train=train, images=len(data.images), seed=seed)
-    clock = _Clock(seconds)
-    with run.progress(
-        f"rbm {len(visible_mean)}-{model.hidden}", total=plan.total, done=done
-    ) as bar:
+    clock = _Clock(0.0 if checkpoint is None else float(checkpoint["seconds"]))
+    done = 0 if checkpoint is None else int(checkpoint["step"])
+    monitor = Monitor(data.images, data.held_out, shape=data.shape, labels=labels, train=train,
+                      run=run, seed=seed)  # fmt: skip
+    with run.progress(f"rbm {len(state.b)}-{model.hidden}", total=plan.total, done=done) as bar:
         for step in plan.steps(done):
-            _advance(step, state, data=data, train=train, generator=generator, bar=bar)
+            _advance(step, state, helpers, data=data, train=train, labels=labels,
+                     generator=generator, bar=bar)  # fmt: skip
             if step.ends_epoch and (step.epoch + 1) % train.monitor_every == 0:
-                _monitor(step, state, data=data, train=train, run=run, seed=seed)
+                monitor.log(state, helpers, step=step.number, epoch=step.epoch + 1,
+                            learning_rate=step.learning_rate)  # fmt: skip
             stopping = stop()
             last = step.number == plan.total
             if last or stopping or clock.since_save() > 60 * train.checkpoint_minutes:
-                _check_weights(state, step)
-                saved = {"tensors": state.tensors(), "generator": generator.get_state()}
-                run.save(step.number, saved | {"seconds": clock.total()})
+                check_alive(state, persistent=train.chains != "data", step=step.number)
+                kept = _kept(state, helpers, generator)
+                run.save(step.number, kept | {"seconds": clock.total()})
                 clock.saved()
             if stopping and not last:
                 raise Interrupted(f"stopped at step {step.number:,} of {plan.total:,}")
     return state.averaged.copy()
 
 
-def _check_weights(state: LearnerState, step: Step) -> None:
-    """A machine of this kind works with weights of a few units; thousands are no machine."""
-    check_finite("the weight matrix", state.W, step=step.number)
-    largest = float(state.W.abs().max())
-    if largest > LARGEST_SANE_WEIGHT:
-        raise TrainingDiverged(
-            f"a weight is {largest:.3g} at step {step.number:,}: lower the learning rate "
-            "(--set train.learning_rate=…) and start again with --fresh"
-        )
+def _begin(
+    data: TrainingData,
+    *,
+    model: ModelTable,
+    train: RbmTrainTable,
+    start: Rbm | None,
+    generator: torch.Generator,
+) -> LearnerState:
+    """The state before the first update; chains of a trained machine begin at the data."""
+    mean, chains = data.images.mean(0), train.phases[0].chains
+    if start is None:
+        rbm = initialise(mean, hidden=model.hidden, scale=model.initial_scale, generator=generator)
+        return LearnerState.begin(rbm, chains=chains, visible_mean=mean)
+    state = LearnerState.begin(start, chains=chains, visible_mean=mean)
+    rows = torch.arange(chains, device=mean.device) % len(data.images)
+    p = torch.sigmoid(start.hidden_input(draw(data.images[rows], generator)))
+    state.particles, state.hidden_offset = draw(p, generator), p.mean(0)
+    return state
 
 
 class _Clock:
@@ -179,23 +201,33 @@ def restore_averaged(checkpoint: dict[str, Any]) -> Rbm:
     return Rbm(W=tensors["ema_W"], b=tensors["ema_b"], c=tensors["ema_c"])
 
 
-def _restore(run: Run, state: LearnerState, generator: torch.Generator) -> tuple[int, float]:
-    """Take up the newest checkpoint: (updates done, seconds spent)."""
-    checkpoint = run.load()
-    if checkpoint is None:
-        return 0, 0.0
+def _kept(state: LearnerState, helpers: Helpers, generator: torch.Generator) -> dict[str, Any]:
+    """What a checkpoint holds."""
+    exchange = {} if helpers is None else {"exchange": helpers.tensors()}
+    return {"tensors": state.tensors(), "generator": generator.get_state()} | exchange
+
+
+def _restore(
+    checkpoint: dict[str, Any],
+    state: LearnerState,
+    train: RbmTrainTable,
+    generator: torch.Generator,
+) -> Helpers:
+    """Take up a checkpoint: the learner in place, and its helpers."""
     for name, tensor in checkpoint["tensors"].items():
         setattr(state, name, tensor.to(state.W.device))
     generator.set_state(checkpoint["generator"])
-    return int(checkpoint["step"]), float(checkpoint["seconds"])
+    return restored_exchange(train, state, checkpoint.get("exchange", {}))
 
 
 def _advance(
     step: Step,
     state: LearnerState,
+    helpers: Helpers,
     *,
     data: TrainingData,
-    train: TrainTable,
+    train: RbmTrainTable,
+    labels: int,
     generator: torch.Generator,
     bar: ProgressLine,
 ) -> None:
@@ -208,48 +240,10 @@ def _advance(
         rule=train.rule(step.phase),
         learning_rate=step.learning_rate,
         generator=generator,
+        labels=labels,
+        exchange=helpers,
     )
     shown: dict[str, float] = {}
     if step.number % FIGURES_EVERY == 0 or step.ends_epoch:
         shown = {"epoch": step.epoch + 1, "loss": state.rbm.reconstruction_error(v)}
     bar.advance(images=len(step.rows), **shown)
-
-
-def _monitor(
-    step: Step,
-    state: LearnerState,
-    *,
-    data: TrainingData,
-    train: TrainTable,
-    run: Run,
-    seed: int,
-) -> None:
-    """Log how the averaged machine does on held-out training images.
-
-    It has its own generator: watching a training must not change it.
-    """
-    _check_weights(state, step)
-    rbm = state.averaged
-    generator = torch.Generator(data.images.device).manual_seed(seed + step.number)
-    held_out = draw(data.held_out[:MONITOR_ROWS], generator)
-    seen = draw(data.images[:MONITOR_ROWS], generator)
-    base = base_rate_bias(data.images.mean(0))
-    log_z = ais(rbm, base_bias=base, runs=100, betas=train.monitor_betas, generator=generator)
-    run.record(
-        step.number,
-        epoch=step.epoch + 1,
-        learning_rate=step.learning_rate,
-        likelihood__held_out=mean_log_probability(rbm, held_out, log_z=log_z.value),
-        likelihood__train=mean_log_probability(rbm, seen, log_z=log_z.value),
-        likelihood__log_z=log_z.value,
-        likelihood__interval=log_z.high - log_z.low,
-        pseudo_likelihood__held_out=rbm.pseudo_likelihood(held_out, generator),
-        reconstruction__held_out=rbm.reconstruction_error(held_out),
-        weights__largest=float(rbm.W.abs().max()),
-    )
-    run.histogram("weights", rbm.W, step.number)
-    run.histogram("visible_bias", rbm.b, step.number)
-    run.histogram("hidden_activity", torch.sigmoid(rbm.hidden_input(held_out)).mean(0), step.number)
-    shown = torch.sigmoid(state.rbm.visible_input(state.particles[:100]))
-    particles = sheet(shown.reshape(-1, *data.shape).cpu().numpy(), columns=10)
-    run.sheet("particles", png_bytes(particles), particles, step.number)

@@ -68,6 +68,19 @@ def test_the_bundled_digits_are_images_with_labels_in_two_disjoint_splits():
     assert train.images.min() == 0
     assert train.images.max() == 1
     assert set(train.labels) == set(test.labels) == set(range(10))
+    grey = np.concatenate([train.images, test.images]) * 16
+    np.testing.assert_allclose(grey, np.rint(grey), atol=16 * 0.5 / 255)
+    assert len({image.tobytes() for image in (*train.images, *test.images)}) == 1797
+
+
+def test_each_digit_has_its_share_of_the_digits_test_split():
+    """Within four standard deviations of drawing 360 of 1,797 at random."""
+    train, test = load("digits"), load("digits", "test")
+    in_test = np.bincount(test.labels)
+    everywhere = in_test + np.bincount(train.labels)
+    share = 360 / 1797
+    spread = np.sqrt(everywhere * share * (1 - share))
+    assert (np.abs(in_test - everywhere * share) < 4 * spread).all()
 
 
 def test_mnist_is_canonical_when_it_is_beside_the_repository():

@@ -7,15 +7,14 @@ import torch
 from tests.training.test_exact import machine
 from training.exact import binary_states, log_likelihood, visible_distribution
 from training.rbm import Rbm, base_rate_bias, draw, initialise, noise16
-from training.rbm_learning import (
-    LearnerState,
-    LearningRule,
+from training.rbm_gradient import (
     Statistics,
     centred_gradient,
-    run_chains,
+    limit_norms,
+    sparsity_gradient,
     statistics,
-    update,
 )
+from training.rbm_learning import LearnerState, LearningRule, run_chains, update
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -90,6 +89,59 @@ def test_the_centred_gradient_is_the_exact_gradient_of_the_centred_parameters():
     torch.testing.assert_close(found.W, dW)
     torch.testing.assert_close(found.b, db - dW @ lam)
     torch.testing.assert_close(found.c, dc - mu @ dW)
+
+
+@pytest.mark.parametrize("centred", [False, True])
+def test_the_sparsity_gradient_is_that_of_its_penalty(centred):
+    """In the centred parameters W' = W, b' = b + Wλ, c' = c + Wᵀμ, as the likelihood's is."""
+    rbm = machine(4, 3, seed=2)
+    v = binary_states(4)[[1, 2, 12, 12, 7]]
+    mu = torch.tensor([0.3, 0.6, 0.1, 0.9]).double() * centred
+    lam = torch.tensor([0.5, 0.2, 0.7]).double() * centred
+    W, b, c = (t.clone().requires_grad_() for t in (rbm.W, rbm.b + rbm.W @ lam, rbm.c + mu @ rbm.W))
+    q = torch.sigmoid(Rbm(W=W, b=b - W @ lam, c=c - mu @ W).hidden_input(v)).mean(0)
+    penalty = -0.5 * 3.0 * (q - 0.1).square().sum()
+    dW, dc = torch.autograd.grad(penalty, (W, c))
+    found = sparsity_gradient(rbm, v, target=0.1, cost=3.0, visible_offset=mu, hidden_offset=lam)
+    torch.testing.assert_close(found.W, dW)
+    torch.testing.assert_close(found.b, -dW @ lam)
+    torch.testing.assert_close(found.c, dc - mu @ dW)
+
+
+def test_a_sparsity_target_draws_the_activities_to_it():
+    data = digits_like()
+    mean = data.mean(0)
+    activity = {}
+    for cost in (0.0, 5.0):
+        rbm = initialise(mean, hidden=6, scale=0.01, generator=generator())
+        state = LearnerState.begin(rbm, chains=50, visible_mean=mean)
+        rule = LearningRule(sweeps=1, sparsity_target=0.1, sparsity_cost=cost)
+        g = generator(7)
+        for _ in range(300):
+            update(state, data, rule=rule, learning_rate=0.1, generator=g)
+        activity[cost] = float(torch.sigmoid(state.rbm.hidden_input(data)).mean())
+    assert activity[5.0] < 0.2 < activity[0.0]
+
+
+def test_long_weights_are_shortened_to_the_norm_and_others_left_alone():
+    W = torch.tensor([[3.0, 0.3, 0.0], [4.0, 0.4, 0.0]])
+    limit_norms(W, most=1.0)
+    torch.testing.assert_close(W, torch.tensor([[0.6, 0.3, 0.0], [0.8, 0.4, 0.0]]))
+
+
+def test_no_hidden_unit_passes_the_norm_that_a_rule_sets():
+    data = digits_like()
+    state = LearnerState.begin(
+        initialise(data.mean(0), hidden=4, scale=0.01, generator=generator()),
+        chains=20,
+        visible_mean=data.mean(0),
+    )
+    rule, g = LearningRule(sweeps=1, max_norm=0.1), generator(1)
+    for _ in range(50):
+        update(state, data, rule=rule, learning_rate=0.2, generator=g)
+    norms = state.W.norm(dim=0)
+    assert norms.max() < 0.1 + 1e-5
+    assert norms.max() > 0.09
 
 
 @pytest.mark.statistical

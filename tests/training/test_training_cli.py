@@ -180,7 +180,7 @@ def test_an_interrupted_training_says_how_to_go_on_and_then_does(trained, tmp_pa
     def interrupt_at_the_first_monitor(*args, **kwargs):
         os.kill(os.getpid(), signal.SIGINT)
 
-    monkeypatch.setattr("training.rbm_training._monitor", interrupt_at_the_first_monitor)
+    monkeypatch.setattr("training.rbm_training.Monitor.log", interrupt_at_the_first_monitor)
     words = [recipe, *options, "--set", "train.monitor_every=1"]
     output = call("train", *words, code=130)
     assert "stopped at step 10 of 20" in output

@@ -21,11 +21,12 @@ from training.dbm_card import TrainedDbm
 from training.dbm_classifier import train_classifier, trained_classifier
 from training.dbm_config import DbmConfig
 from training.dbm_evaluation import bound_figure, package_figures
-from training.dbm_export import check_parity, label_names, publish_dbm
+from training.dbm_export import check_parity, publish_dbm
 from training.dbm_training import restore_averaged, train_dbm
 from training.package import Package
 from training.quantised_deep import quantise_deep
 from training.rbm_evaluation import EvaluationData
+from training.rbm_export import label_names
 from training.rbm_training import TrainingData
 from training.run import Run, newest_checkpoint, stop_on_signals
 

@@ -24,7 +24,6 @@ from training.classifier import (
 )
 from training.config import Recipe, Workspace
 from training.data import Dataset, load, split_holdout
-from training.dbm_export import label_names
 from training.dbn import Dbn
 from training.dbn_card import TrainedDbn
 from training.dbn_config import DbnConfig
@@ -33,6 +32,7 @@ from training.dbn_export import check_parity, publish_dbn
 from training.dbn_training import LabelledImages, restore_averaged, train_dbn
 from training.package import Package
 from training.rbm_evaluation import EvaluationData
+from training.rbm_export import label_names
 from training.run import Run, newest_checkpoint, stop_on_signals
 
 CLASSIFIER_FOLDER = "classifier"

@@ -9,21 +9,33 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from rich.console import Console
 
 from service.contract import PackageError, Quality
-from training.config import Recipe, Workspace
+from training.config import ConfigError, Recipe, Workspace
 from training.data import Dataset, load, split_holdout
+from training.label_units import with_label
 from training.package import Package
 from training.quantised import quantise
+from training.rbm import Rbm
 from training.rbm_card import Trained
 from training.rbm_config import RbmConfig
-from training.rbm_evaluation import EvaluationData, ais_figure, package_figures
-from training.rbm_export import check_parity, publish_rbm
+from training.rbm_evaluation import (
+    EvaluationData,
+    LadderChains,
+    Machine,
+    ais_figure,
+    ladder_figure,
+    package_figures,
+    read_weights,
+)
+from training.rbm_export import check_parity, label_names, publish_rbm
 from training.rbm_training import TrainingData, restore_averaged, train_rbm
 from training.run import Run, newest_checkpoint, stop_on_signals
+from training.trajectory import Ladder, LadderRule
 
 
 @dataclass(frozen=True)
@@ -37,13 +49,14 @@ class _Splits:
 def train(config: RbmConfig, workspace: Workspace) -> Path:
     """Train, or go on, then evaluate and publish; returns the package's folder."""
     splits = _splits(config)
+    labels = _labels(config, splits.train)
     run = Run(workspace.run, resume=workspace.resume, config=config.trained_part())
     try:
         with stop_on_signals() as stop:
             train_rbm(
                 TrainingData(
-                    images=_rows(splits.train, workspace.device),
-                    held_out=_rows(splits.held_out, workspace.device),
+                    images=_rows(splits.train, workspace.device, labels=labels),
+                    held_out=_rows(splits.held_out, workspace.device, labels=labels),
                     shape=splits.train.shape,
                 ),
                 model=config.model,
@@ -51,6 +64,8 @@ def train(config: RbmConfig, workspace: Workspace) -> Path:
                 seed=config.seed,
                 run=run,
                 stop=stop,
+                start=_start(config, workspace),
+                labels=labels,
             )
     finally:
         run.close()
@@ -73,11 +88,13 @@ def export(config: RbmConfig, workspace: Workspace) -> Path:
         seconds=float(checkpoint["seconds"]),
         train=splits.train,
         held_out=splits.held_out,
+        labels=_labels(config, splits.train),
     )
     console = Console(stderr=True)
     console.print("exporting a draft")
     draft = Package(publish_rbm(workspace.run / "draft", config, workspace, trained, figures=()))
-    check_parity(draft, quantise(trained.rbm, bits=config.export.bits), seed=config.seed)
+    whole = quantise(trained.rbm, bits=config.export.bits)
+    check_parity(draft, whole, seed=config.seed, labels=trained.labels)
     console.print("evaluating the exported weights")
     data = EvaluationData(train=splits.train, test=load(config.data, "test"))
     figures = package_figures(
@@ -87,16 +104,37 @@ def export(config: RbmConfig, workspace: Workspace) -> Path:
         device=workspace.device,
         command=f"reverie evaluate {config.name}@{config.version}",
     )
-    unrounded = ais_figure(
-        trained.rbm.to(workspace.device),
-        data,
-        table=config.evaluate,
-        name="test_log_probability_float_weights",
-        weights="averaged float32 weights, before rounding",
-        command=f"reverie export {workspace.run}",
-    )
-    figures.insert(1, unrounded)
+    figures[1:1] = _of_float_weights(config, workspace, trained, data, checkpoint)
     return publish_rbm(workspace.store, config, workspace, trained, figures=figures, draft=draft)
+
+
+def _of_float_weights(
+    config: RbmConfig,
+    workspace: Workspace,
+    trained: Trained,
+    data: EvaluationData,
+    checkpoint: dict[str, Any],
+) -> list[Quality]:
+    """Figures of what was trained, before rounding: by AIS, and by its ladder where it has one."""
+    command = f"reverie export {workspace.run}"
+    machine = Machine(trained.rbm.to(workspace.device), trained.labels)
+    figures = [
+        ais_figure(
+            machine,
+            data,
+            table=config.evaluate,
+            name="test_log_probability_float_weights",
+            weights="averaged float32 weights, before rounding",
+            command=command,
+        )
+    ]
+    state = checkpoint["tensors"]
+    if config.train.chains == "trajectory" and len(state["particles"]) > 1:
+        device = torch.device(workspace.device)
+        ladder = Ladder.restored(checkpoint["exchange"], device, rule=LadderRule())
+        chains = LadderChains(ladder, state["particles"].to(device))
+        figures.append(ladder_figure(machine, data, chains, command=command))
+    return figures
 
 
 def evaluate(package: Path, config: RbmConfig, quick: bool, device: str) -> Sequence[Quality]:
@@ -108,14 +146,42 @@ def evaluate(package: Path, config: RbmConfig, quick: bool, device: str) -> Sequ
     return package_figures(opened, data, table=table, device=device, command=command)
 
 
+def _start(config: RbmConfig, workspace: Workspace) -> Rbm | None:
+    """The published machine that the recipe goes on from.
+
+    Raises:
+        ConfigError: it has other layers than the recipe.
+        PackageError: it is not in the store, or is damaged.
+    """
+    if config.model.start is None or workspace.smoke:  # a smoke run has a store of its own
+        return None
+    name, _, version = config.model.start.partition("@")
+    rbm = read_weights(Package(workspace.store / name / version))
+    if len(rbm.c) != config.model.hidden:
+        raise ConfigError(
+            f"model.start={config.model.start} has {len(rbm.c)} hidden units: set model.hidden to "
+            f"that, not to {config.model.hidden}"
+        )
+    return rbm.to(workspace.device)
+
+
 def _splits(config: RbmConfig) -> _Splits:
     whole = load(config.data, "train")
     train_part, held_out = split_holdout(whole, config.data.holdout, config.seed)
     return _Splits(train=train_part, held_out=held_out)
 
 
-def _rows(data: Dataset, device: str) -> torch.Tensor:
-    return torch.from_numpy(data.images.reshape(len(data), -1)).to(device)
+def _labels(config: RbmConfig, data: Dataset) -> int:
+    return len(label_names(data)) if config.model.labels else 0
+
+
+def _rows(data: Dataset, device: str, *, labels: int) -> torch.Tensor:
+    """Grey values, and 0/1 label units after them."""
+    pixels = torch.from_numpy(data.images.reshape(len(data), -1))
+    if not labels:
+        return pixels.to(device)
+    assert data.labels is not None, "label_names has looked"
+    return with_label(pixels, torch.from_numpy(data.labels), labels=labels).to(device)
 
 
 RECIPE = Recipe(config=RbmConfig, train=train, export=export, evaluate=evaluate)

@@ -1,0 +1,169 @@
+"""How a training does, and whether it still does anything: figures, pictures, alarms.
+
+averaged machine, held-out images ──► AIS, reconstruction, histograms ──► metrics.jsonl, TensorBoard
+particles ──► sheet        weights, particles ──► TrainingDiverged, or nothing
+"""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from training.bennett import base_log_z, ladder_log_z
+from training.dbn_ais import ais
+from training.label_units import log_evidence
+from training.rbm import Rbm, base_rate_bias, draw
+from training.rbm_config import RbmTrainTable
+from training.rbm_exchange import Helpers
+from training.rbm_learning import LearnerState, run_chains
+from training.run import Run, TrainingDiverged, check_finite
+from training.sheets import png_bytes, sheet
+from training.trajectory import Ladder
+
+MONITOR_ROWS = 1000
+LADDER_SWEEPS = 20
+SHEET = 100
+SHEET_SWEEPS = 100
+LARGEST_SANE_WEIGHT = 1000.0
+# Fewer chains than this may meet in one state by chance, in a machine of a few units.
+FEWEST_TO_JUDGE = 10
+
+
+class Monitor:
+    """Logs one training.
+
+    It has its own generator: watching a training must not change it.
+    """
+
+    def __init__(
+        self,
+        images: Float[Tensor, "n visible"],
+        held_out: Float[Tensor, "m visible"],
+        *,
+        shape: tuple[int, int, int],
+        labels: int,
+        train: RbmTrainTable,
+        run: Run,
+        seed: int,
+    ) -> None:
+        self._images, self._held_out = images, held_out
+        self._shape, self._labels = shape, labels
+        self._train, self._run, self._seed = train, run, seed
+        self._base = base_rate_bias(images.mean(0))[: images.shape[1] - labels]
+
+    def log(
+        self,
+        state: LearnerState,
+        helpers: Helpers,
+        *,
+        step: int,
+        epoch: int,
+        learning_rate: float,
+    ) -> None:
+        """Figures of the averaged machine on held-out training images, and a sheet of particles."""
+        check_alive(state, persistent=self._train.chains != "data", step=step)
+        rbm = state.averaged
+        generator = torch.Generator(self._images.device).manual_seed(self._seed + step)
+        held_out = draw(self._held_out[:MONITOR_ROWS], generator)
+        seen = draw(self._images[:MONITOR_ROWS], generator)
+        log_z = ais(
+            rbm,
+            labels=self._labels,
+            base_bias=self._base,
+            runs=100,
+            betas=self._train.monitor_betas,
+            generator=generator,
+        )
+        self._run.record(
+            step,
+            epoch=epoch,
+            learning_rate=learning_rate,
+            likelihood__held_out=self._evidence(rbm, held_out) - log_z.value,
+            likelihood__train=self._evidence(rbm, seen) - log_z.value,
+            likelihood__log_z=log_z.value,
+            likelihood__interval=log_z.high - log_z.low,
+            pseudo_likelihood__held_out=rbm.pseudo_likelihood(held_out, generator),
+            reconstruction__held_out=rbm.reconstruction_error(held_out),
+            weights__largest=float(rbm.W.abs().max()),
+            **self._of_helpers(state, helpers, held_out, generator),
+        )
+        self._run.histogram("weights", rbm.W, step)
+        self._run.histogram("visible_bias", rbm.b, step)
+        activity = torch.sigmoid(rbm.hidden_input(held_out)).mean(0)
+        self._run.histogram("hidden_activity", activity, step)
+        self._sheet(state, seen, step, generator)
+
+    def _evidence(self, rbm: Rbm, v: Float[Tensor, "rows visible"]) -> float:
+        """Mean of log p(v) + log Z, the label summed out where there is one."""
+        pixels = v[:, : v.shape[1] - self._labels]
+        return float(log_evidence(rbm, pixels, labels=self._labels).double().mean())
+
+    def _of_helpers(
+        self,
+        state: LearnerState,
+        helpers: Helpers,
+        held_out: Float[Tensor, "rows visible"],
+        generator: torch.Generator,
+    ) -> dict[str, float]:
+        if helpers is None:
+            return {}
+        figures = {"exchange__least_acceptance": float(helpers.replicas.acceptance.min())}
+        if isinstance(helpers, Ladder):
+            figures |= {"exchange__rungs": float(helpers.frozen)}
+            if len(state.particles) > 1:
+                estimate = ladder_log_z(
+                    helpers.rungs(state.averaged),
+                    torch.cat([helpers.replicas.h, state.particles[None]]),
+                    base_log_z=base_log_z(helpers.base, labels=self._labels),
+                    sweeps=LADDER_SWEEPS,
+                    generator=generator,
+                    labels=self._labels,
+                )
+                evidence = self._evidence(state.averaged, held_out)
+                figures |= {
+                    "likelihood__held_out_by_ladder": evidence - estimate.value,
+                    "likelihood__ladder_error": estimate.error,
+                }
+        return figures
+
+    def _sheet(
+        self,
+        state: LearnerState,
+        seen: Float[Tensor, "rows visible"],
+        step: int,
+        generator: torch.Generator,
+    ) -> None:
+        """Fantasy particles; of CD, which keeps none, chains that began at training images."""
+        rbm, h = state.rbm, state.particles[:SHEET]
+        if self._train.chains == "data":
+            h = draw(torch.sigmoid(rbm.hidden_input(seen[:SHEET])), generator)
+            _, h = run_chains(rbm, h, sweeps=SHEET_SWEEPS, precision="float32",
+                              generator=generator, labels=self._labels)  # fmt: skip
+        p = torch.sigmoid(rbm.visible_input(h))
+        pixels = p[:, : p.shape[1] - self._labels].reshape(-1, *self._shape)
+        particles = sheet(pixels.cpu().numpy(), columns=10)
+        self._run.sheet("particles", png_bytes(particles), particles, step)
+
+
+def check_alive(state: LearnerState, *, persistent: bool, step: int) -> None:
+    """Raise TrainingDiverged where the weights are out of all bounds, or the chains have died.
+
+    A machine of this kind works with weights of a few units; thousands are no machine. Chains that
+    are all in one state, though there are many of them, tell the gradient about that state alone;
+    those of CD, which are not `persistent`, begin at the data each time.
+    """
+    check_finite("the weight matrix", state.W, step=step)
+    largest = float(state.W.abs().max())
+    if largest > LARGEST_SANE_WEIGHT:
+        raise TrainingDiverged(
+            f"a weight is {largest:.3g} at step {step:,}: lower the learning rate "
+            "(--set train.learning_rate=…) and start again with --fresh"
+        )
+    chains = len(state.particles)
+    judged = persistent and chains >= FEWEST_TO_JUDGE
+    if judged and not bool(state.particles.ne(state.particles[0]).any()):
+        raise TrainingDiverged(
+            f"the {chains:,} chains have died at step {step:,}, all in one state: lower the "
+            "learning rate (--set train.learning_rate=…) and start again with --fresh"
+        )
