@@ -39,8 +39,9 @@ INPAINTED_DIGITS = 8
 FILLINGS = 5
 PARITY_CHAINS = 32
 PARITY_SWEEPS = 50
-# float32 sums of 784 products, taken in another order.
+# float32 sums of 784 products, taken in another order; they may nearly cancel.
 FREE_ENERGY_TOLERANCE = 1e-5
+FREE_ENERGY_TOLERANCE_NATS = 1e-3
 
 
 def publish_rbm(
@@ -123,7 +124,9 @@ def check_parity(package: Package, rbm: QuantisedRbm, *, seed: int, labels: int 
     rows = torch.from_numpy(_rows(x))
     expected = -log_evidence(rbm.dequantised(), rows, labels=labels).numpy()
     found = package.run("score", x=x)["free_energy"]
-    if not np.allclose(found, expected, rtol=FREE_ENERGY_TOLERANCE):
+    if not np.allclose(
+        found, expected, rtol=FREE_ENERGY_TOLERANCE, atol=FREE_ENERGY_TOLERANCE_NATS
+    ):
         worst = float(np.abs(found - expected).max())
         raise PackageError(f"score differs from the free energy in torch by {worst:.3g} nats")
 

@@ -7,6 +7,7 @@ pandas and torch are imported when they are asked for: neither is needed to call
 
 from __future__ import annotations
 
+import json
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from importlib import import_module
@@ -146,7 +147,13 @@ _READERS: dict[str, Callable[[Path], Columns]] = {
 
 
 def _of_table(table: Any) -> Columns:  # noqa: ANN401  pyarrow has no types
-    return {name: _of_column(table.column(name)) for name in table.column_names}
+    """Columns by name; images in the shape that the table's metadata says, where they are lists."""
+    columns = {name: _of_column(table.column(name)) for name in table.column_names}
+    shape = (table.schema.metadata or {}).get(b"image_shape")
+    if shape is not None and columns.get("image") is not None:
+        flat = np.stack(list(columns["image"])) if len(table) else np.empty((0, 1))
+        columns["image"] = flat.reshape(len(table), *json.loads(shape))
+    return columns
 
 
 def _of_column(column: Any) -> Any:  # noqa: ANN401  pyarrow has no types

@@ -161,8 +161,9 @@ def test_ctrl_c_stops_and_the_same_command_goes_on(order_store, tmp_path):
         "--format", "npz", "--store", str(order_store),
     ]  # fmt: skip
     process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=os.environ
-    )
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=os.environ,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )  # fmt: skip
     deadline = time.monotonic() + 60
     while not list((tmp_path / "out").glob("data/chunk-*")) and time.monotonic() < deadline:
         time.sleep(0.05)
