@@ -18,8 +18,8 @@ from training.card import ModelCard, Picture, duration, number, write_card
 from training.data import Dataset
 
 _ONE_AFTER_THE_OTHER = (
-    "Connected units are drawn one after the other: a sweep has many small steps, and gains "
-    "nothing on a GPU."
+    "Connected units are drawn one after the other: a sweep is many small steps in a row, where "
+    "that of a restricted machine is two."
 )
 _MEANS_OF_ONE_STATE = (
     "`mean` images are each pixel's probability given all other units of one 0/1 state, and so "
@@ -161,7 +161,7 @@ def _how(config: BmConfig, trained: TrainedBm) -> str:
     table = config.train
     phases = "; ".join(
         f"{p.epochs} epochs with batches of {p.batch}, {p.chains} persistent chains and "
-        f"{p.sweeps} sweeps an update"
+        f"{p.sweeps} {'sweep' if p.sweeps == 1 else 'sweeps'} an update"
         for p in table.phases
     )
     if table.gradient == "exact":
