@@ -22,9 +22,10 @@ from training.binarised import binary_rows
 from training.data import Dataset, load, split_holdout
 from training.exact import log_z as exact_log_z
 from training.rbm import Rbm, base_rate_bias, draw, initialise
+from training.rbm_chains import ChainKind
 from training.rbm_config import Phase, RbmTrainTable
 from training.rbm_exchange import begin_exchange
-from training.rbm_learning import ChainKind, LearnerState, update
+from training.rbm_learning import LearnerState, update
 from training.trajectory import Ladder
 
 CHAINS = BATCH = 100

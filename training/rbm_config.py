@@ -16,7 +16,8 @@ from pydantic import Field, model_validator
 
 from service.contract import NAME_PATTERN
 from training.config import RecipeConfig, Table
-from training.rbm_learning import ChainKind, LearningRule
+from training.rbm_chains import ChainKind
+from training.rbm_learning import LearningRule
 
 # A p-value of 0.05 needs 19 held-out scores to be possible at all.
 LEAST_HOLDOUT = 20

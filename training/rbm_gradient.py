@@ -36,10 +36,17 @@ class Statistics:
     h: Float[Tensor, " hidden"]
 
 
-def statistics(rbm: Rbm, v: Float[Tensor, "batch visible"]) -> Statistics:
-    """The sufficient statistics of a batch of visible states, Rao-Blackwellised over h."""
-    h = torch.sigmoid(rbm.hidden_input(v))
-    return Statistics(vh=v.T @ h / len(v), v=v.mean(0), h=h.mean(0))
+def statistics(
+    rbm: Rbm,
+    v: Float[Tensor, "batch visible"],
+    p: Float[Tensor, "batch hidden"] | None = None,
+) -> Statistics:
+    """The sufficient statistics of a batch of visible states, Rao-Blackwellised over h.
+
+    `p` is p(h = 1 | v), where it is known already: a product saved.
+    """
+    h = torch.sigmoid(rbm.hidden_input(v)) if p is None else p
+    return Statistics(vh=v.T @ (h / len(v)), v=v.mean(0), h=h.mean(0))
 
 
 def centred_gradient(
@@ -58,8 +65,7 @@ def centred_gradient(
     (2016), "How to center deep Boltzmann machines", §3.
     """
     dv, dh = data.v - model.v, data.h - model.h
-    W = data.vh - model.vh
-    W = W - torch.outer(visible_offset, dh) - torch.outer(dv, hidden_offset)
+    W = (data.vh - model.vh).addr_(visible_offset, dh, alpha=-1).addr_(dv, hidden_offset, alpha=-1)
     return Gradient(W=W, b=dv - W @ hidden_offset, c=dh - visible_offset @ W)
 
 

@@ -7,14 +7,14 @@ particles ──k sweeps──► <v hᵀ>, <v>, <h> of the model ──┴─�
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import Literal, Protocol, runtime_checkable
+from typing import Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from training.label_units import draw_visible
 from training.rbm import Rbm, draw
+from training.rbm_chains import ChainKind, Exchange, Precision, last_sweep
 from training.rbm_gradient import (
     Gradient,
     Statistics,
@@ -23,31 +23,6 @@ from training.rbm_gradient import (
     sparsity_gradient,
     statistics,
 )
-
-ChainKind = Literal["persistent", "data", "tempering", "trajectory"]
-Precision = Literal["float32", "bfloat16"]
-
-
-@runtime_checkable
-class Exchange(Protocol):
-    """Chains of helpers beside the particles, which trade states with them."""
-
-    def advance(
-        self,
-        rbm: Rbm,
-        particles: Float[Tensor, "chains hidden"],
-        *,
-        sweeps: int,
-        precision: Precision,
-        generator: torch.Generator,
-        labels: int = 0,
-    ) -> tuple[Float[Tensor, "chains visible"], Float[Tensor, "chains hidden"]]:
-        """The machine's last (v, h) after `sweeps` sweeps."""
-        ...
-
-    def tensors(self) -> dict[str, Tensor]:
-        """Name → tensor, for a checkpoint."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -164,9 +139,9 @@ def update(
         exchange: the helpers of `tempering` and `trajectory`.
     """
     rbm = state.rbm
-    data = statistics(rbm, v)
-    fantasy = _dream(state, v, rule=rule, generator=generator, labels=labels, exchange=exchange)
-    model = statistics(rbm, fantasy)
+    p = torch.sigmoid(rbm.hidden_input(v))
+    data = statistics(rbm, v, p)
+    model = _dream(state, p, rule=rule, generator=generator, labels=labels, exchange=exchange)
     _move_offsets(state, data=data, model=model, rule=rule)
     gradient = centred_gradient(
         data=data,
@@ -188,14 +163,17 @@ def update(
 
 def _dream(
     state: LearnerState,
-    v: Float[Tensor, "batch visible"],
+    p: Float[Tensor, "batch hidden"],
     *,
     rule: LearningRule,
     generator: torch.Generator,
     labels: int,
     exchange: Exchange | None,
-) -> Float[Tensor, "chains visible"]:
-    """States of the model, by the chains that the rule asks for; they go on where they persist."""
+) -> Statistics:
+    """The model's statistics, by the chains that the rule asks for; they go on where they persist.
+
+    `p` is p(h = 1 | v) of the data, where the chains of CD begin.
+    """
     rbm = state.rbm
     if exchange is not None:
         fantasy, state.particles = exchange.advance(
@@ -206,41 +184,21 @@ def _dream(
             generator=generator,
             labels=labels,
         )
-        return fantasy
+        return statistics(rbm, fantasy)
     assert rule.chains in {"persistent", "data"}, f"{rule.chains} needs an exchange"
     persistent = rule.chains == "persistent"
-    start = state.particles if persistent else draw(torch.sigmoid(rbm.hidden_input(v)), generator)
-    fantasy, particles = run_chains(
+    last = last_sweep(
         rbm,
-        start,
+        state.particles if persistent else draw(p, generator),
         sweeps=rule.sweeps,
         precision=rule.chain_precision,
         generator=generator,
         labels=labels,
     )
     if persistent:
-        state.particles = particles
-    return fantasy
-
-
-def run_chains(
-    rbm: Rbm,
-    h: Float[Tensor, "chains hidden"],
-    *,
-    sweeps: int,
-    precision: Precision,
-    generator: torch.Generator,
-    labels: int = 0,
-) -> tuple[Float[Tensor, "chains visible"], Float[Tensor, "chains hidden"]]:
-    """`sweeps` Gibbs sweeps from `h`: the last (v, h), as float32."""
-    v = h.new_empty(0)
-    # Only the products are rounded: log-odds and probabilities stay in float32.
-    W = rbm.W if precision == "float32" else rbm.W.bfloat16()
-    for _ in range(sweeps):
-        down = (h.to(W.dtype) @ W.T).to(h.dtype) + rbm.b
-        v = draw_visible(down, labels=labels, generator=generator)
-        h = draw(torch.sigmoid((v.to(W.dtype) @ W).to(h.dtype) + rbm.c), generator)
-    return v, h
+        state.particles = last.h
+    # The probabilities of rounded products are good enough to draw from, not for a gradient.
+    return statistics(rbm, last.v, last.p if rule.chain_precision == "float32" else None)
 
 
 def _move_offsets(
@@ -258,15 +216,16 @@ def _move_offsets(
 def _ascend(
     state: LearnerState, gradient: Gradient, *, rule: LearningRule, learning_rate: float
 ) -> None:
-    step_W = gradient.W.sub_(state.W, alpha=rule.weight_decay)
-    state.velocity_W.mul_(rule.momentum).add_(step_W, alpha=learning_rate)
-    state.velocity_b.mul_(rule.momentum).add_(gradient.b, alpha=learning_rate)
-    state.velocity_c.mul_(rule.momentum).add_(gradient.c, alpha=learning_rate)
-    state.W.add_(state.velocity_W)
+    if rule.weight_decay:
+        gradient.W.sub_(state.W, alpha=rule.weight_decay)
+    for name in ("W", "b", "c"):
+        step, rate = getattr(gradient, name), learning_rate
+        if rule.momentum:
+            velocity = getattr(state, f"velocity_{name}")
+            step, rate = velocity.mul_(rule.momentum).add_(step, alpha=learning_rate), 1.0
+        getattr(state, name).add_(step, alpha=rate)
     if rule.max_norm is not None:
         limit_norms(state.W, most=rule.max_norm)
-    state.b.add_(state.velocity_b)
-    state.c.add_(state.velocity_c)
     newest = 1 - rule.ema_decay
     state.ema_W.lerp_(state.W, newest)
     state.ema_b.lerp_(state.b, newest)

@@ -14,9 +14,10 @@ from training.bennett import base_log_z, ladder_log_z
 from training.dbn_ais import ais
 from training.label_units import log_evidence
 from training.rbm import Rbm, base_rate_bias, draw
+from training.rbm_chains import run_chains
 from training.rbm_config import RbmTrainTable
 from training.rbm_exchange import Helpers
-from training.rbm_learning import LearnerState, run_chains
+from training.rbm_learning import LearnerState
 from training.run import Run, TrainingDiverged, check_finite
 from training.sheets import png_bytes, sheet
 from training.trajectory import Ladder

@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from training.rbm import Rbm
-from training.rbm_learning import Precision
+from training.rbm_chains import Precision
 from training.replicas import Replicas
 
 

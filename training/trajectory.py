@@ -19,7 +19,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from training.rbm import Rbm, base_rate_bias
-from training.rbm_learning import Precision
+from training.rbm_chains import Precision
 from training.replicas import Replicas, Stacked
 
 # Sweeps that the running acceptance must have seen of a new rung before it counts.

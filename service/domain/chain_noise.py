@@ -16,7 +16,7 @@ from jaxtyping import UInt16
 
 from service.contract import FunctionSpec
 from service.domain.arrays import Arrays
-from service.domain.feeding import cut_noise
+from service.domain.feeding import NoiseCut
 from service.domain.randomness import RowNoise, Stream
 
 AHEAD = 16  # sweeps drawn in one call of a row's generator
@@ -29,11 +29,12 @@ class ChainNoise:
 
     def __init__(self, spec: FunctionSpec, *, capacity: int) -> None:
         """For the noise inputs of a step function; it may have none."""
-        self._spec = spec
-        self._width = sum(t.row_size for t in spec.noises)
-        bytes_a_sweep = max(2 * capacity * self._width, 1)
+        self._cut = NoiseCut(spec)
+        bytes_a_sweep = max(2 * capacity * self._cut.width, 1)
         self._ahead = min(max(MOST_BYTES // bytes_a_sweep, 1), AHEAD)
-        self._integers = np.empty((self._ahead, capacity, self._width), np.uint16)
+        self._integers = np.empty((self._ahead, capacity, self._cut.width), np.uint16)
+        self._handed = 0  # sweeps that the rows at `_places` have been handed since `_next` was set
+        self._places = slice(0, 0)
         self._next = np.zeros(capacity, np.int64)  # which sweep ahead a row is handed next
         self._drawn = np.zeros(capacity, np.int64)  # how many of those ahead it has drawn
         self._left = np.zeros(capacity, np.int64)  # sweeps that it has yet to draw
@@ -42,11 +43,13 @@ class ChainNoise:
 
     def place(self, at: int, *, seed: int, row: int, sweeps: int) -> None:
         """A row that will go `sweeps` sweeps begins at this place."""
+        self._settle()
         self._keys[at], self._streams[at] = (seed, row), None
         self._next[at], self._drawn[at], self._left[at] = 0, 0, sweeps
 
     def move(self, source: int, to: int) -> None:
         """A row goes on at another place."""
+        self._settle()
         self._keys[to], self._streams[to] = self._keys[source], self._streams[source]
         for counts in (self._next, self._drawn, self._left):
             counts[to] = counts[source]
@@ -58,44 +61,53 @@ class ChainNoise:
 
         A sweep counts as done once its noise is handed out.
         """
-        while not self._width:
+        while not self._cut.width:
             yield {}
-        places = slice(rows.start, rows.stop)
-        most = max(LOOKED_UP // (len(rows) * self._width), 1)
+        self._settle()
+        self._places = slice(rows.start, rows.stop)
+        together = max(LOOKED_UP // (len(rows) * self._cut.width), 1)
         while True:
+            self._settle()
             self._draw(rows)
-            noise = cut_noise(self._spec, self._taken(places, most))
-            for k in range(len(next(iter(noise.values())))):
-                self._next[places] += 1
-                yield {name: array[k] for name, array in noise.items()}
+            for integers in self._drawn_ahead(together):
+                noise = self._cut(integers)
+                for k in range(len(integers)):
+                    self._handed += 1
+                    yield {name: array[k] for name, array in noise.items()}
 
-    def _taken(self, places: slice, most: int) -> UInt16[np.ndarray, "sweeps rows width"]:
-        """What these rows are handed in the next `most` sweeps, or in as many as all have drawn."""
-        start = self._next[places]
-        count = min(most, int((self._drawn[places] - start).min()))
-        if (start == start[0]).all():
-            return self._integers[start[0] : start[0] + count, places]
-        sweeps = start + np.arange(count)[:, None]
-        taken: UInt16[np.ndarray, "sweeps rows width"] = self._integers[
-            sweeps, np.arange(places.start, places.stop)
-        ]
-        return taken
+    def _drawn_ahead(self, together: int) -> Iterator[UInt16[np.ndarray, "sweeps rows width"]]:
+        """What all these rows have drawn, so many sweeps at a time."""
+        places, start = self._places, self._next[self._places]
+        count = int((self._drawn[places] - start).min())
+        alike = bool((start == start[0]).all())
+        for k in range(0, count, together):
+            until = min(k + together, count)
+            if alike:
+                yield self._integers[start[0] + k : start[0] + until, places]
+            else:
+                sweeps = start + np.arange(k, until)[:, None]
+                yield self._integers[sweeps, np.arange(places.start, places.stop)]
+
+    def _settle(self) -> None:
+        """Note what was handed out."""
+        self._next[self._places] += self._handed
+        self._handed = 0
 
     def _draw(self, rows: range) -> None:
         """Every row that has nothing ahead draws."""
-        places = slice(rows.start, rows.stop)
-        out = np.flatnonzero(self._next[places] == self._drawn[places])
-        for at in (rows.start + out).tolist():
-            steps = min(self._ahead, int(self._left[at]))
-            assert steps, "a row is handed no more sweeps than it goes"
-            self._integers[:steps, at] = self._stream(at).take(steps)
-            self._next[at], self._drawn[at] = 0, steps
-            self._left[at] -= steps
+        out = np.flatnonzero(self._next[self._places] == self._drawn[self._places])
+        steps = np.minimum(self._ahead, self._left[self._places][out])
+        assert steps.all(), "a row is handed no more sweeps than it goes"
+        for at, count in zip((rows.start + out).tolist(), steps.tolist(), strict=True):
+            self._integers[:count, at] = self._stream(at).take(count)
+        self._next[self._places][out] = 0
+        self._drawn[self._places][out] = steps
+        self._left[self._places][out] -= steps
 
     def _stream(self, at: int) -> RowNoise:
         found = self._streams[at]
         if found is None:
             seed, row = self._keys[at]
-            found = RowNoise(seed=seed, row=row, stream=Stream.SWEEP, width=self._width)
+            found = RowNoise(seed=seed, row=row, stream=Stream.SWEEP, width=self._cut.width)
             self._streams[at] = found
         return found

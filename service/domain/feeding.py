@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -48,16 +49,32 @@ def draw_noise(spec: FunctionSpec, *, seed: int, rows: Sequence[int], stream: St
     return cut_noise(spec, uniform16(seed=seed, rows=rows, stream=stream, width=width))
 
 
+class NoiseCut:
+    """Shares a row's 16-bit integers out among a function's noise inputs, in their order."""
+
+    def __init__(self, spec: FunctionSpec) -> None:
+        """What is to be had from the contract once and for all."""
+        self.width = sum(t.row_size for t in spec.noises)
+        ends = accumulate(t.row_size for t in spec.noises)
+        self._parts = [
+            (t.name, slice(end - t.row_size, end), t.row_shape, t.role is Role.LOGISTIC)
+            for t, end in zip(spec.noises, ends, strict=True)
+        ]
+
+    def __call__(self, integers: UInt16[np.ndarray, "*sweeps rows width"]) -> Arrays:
+        """The noise inputs by name, each [*sweeps, rows, …]."""
+        before = integers.shape[:-1]
+        made: Arrays = {}
+        for name, columns, row_shape, is_logistic in self._parts:
+            part = integers[..., columns]
+            drawn = logistic(part) if is_logistic else np.ascontiguousarray(part)
+            made[name] = drawn if len(row_shape) == 1 else drawn.reshape(*before, *row_shape)
+        return made
+
+
 def cut_noise(spec: FunctionSpec, integers: UInt16[np.ndarray, "*sweeps rows width"]) -> Arrays:
     """Each row's 16-bit integers, shared out among the noise inputs in their order."""
-    made: Arrays = {}
-    start = 0
-    for tensor in spec.noises:
-        part = integers[..., start : start + tensor.row_size]
-        start += tensor.row_size
-        drawn = logistic(part) if tensor.role is Role.LOGISTIC else np.ascontiguousarray(part)
-        made[tensor.name] = drawn.reshape(*integers.shape[:-1], *tensor.row_shape)
-    return made
+    return NoiseCut(spec)(integers)
 
 
 def feed_parameters(step: FunctionSpec, fixed: ByRole) -> Arrays:

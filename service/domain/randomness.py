@@ -79,8 +79,7 @@ def logistic(integers: UInt16[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shap
     A unit of a Boltzmann machine is on where this is less than its log-odds, which is to say that
     (u + ½)/2¹⁶ < σ(log-odds): a probability finer than 2⁻¹⁶ is rounded.
     """
-    table = _logistic_table()  # of as many entries as there are integers: none can be outside it
-    noise: Float[np.ndarray, "*shape"] = np.take(table, integers, mode="clip")
+    noise: Float[np.ndarray, "*shape"] = np.take(_logistic_table(), integers)
     return noise
 
 

@@ -24,8 +24,8 @@ from training.label_units import (
 from training.package import Package
 from training.quantised import quantise
 from training.rbm import Rbm, draw
+from training.rbm_chains import run_chains
 from training.rbm_gradient import centred_gradient, statistics
-from training.rbm_learning import run_chains
 
 PIXELS, LABELS, HIDDEN = 3, 3, 4
 

@@ -7,6 +7,7 @@ import torch
 from tests.training.test_exact import machine
 from training.exact import binary_states, log_likelihood, visible_distribution
 from training.rbm import Rbm, base_rate_bias, draw, initialise, noise16
+from training.rbm_chains import run_chains
 from training.rbm_gradient import (
     Statistics,
     centred_gradient,
@@ -14,7 +15,7 @@ from training.rbm_gradient import (
     sparsity_gradient,
     statistics,
 )
-from training.rbm_learning import LearnerState, LearningRule, run_chains, update
+from training.rbm_learning import LearnerState, LearningRule, update
 
 
 def generator(seed: int = 0) -> torch.Generator:
