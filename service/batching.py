@@ -34,6 +34,7 @@ log = structlog.get_logger(__name__)
 
 BESIDE_S = 0.003  # how long a call of batch rows may hold up interactive ones that come meanwhile
 LATELY_S = 1.0  # interactive work that came within this is likely to come again
+LATELY_CALLS = 4  # how many calls tell what the next one takes
 AT_ONCE_S = 0.0005  # twice what handing a call to a thread and back costs, or thereabouts
 
 
@@ -67,7 +68,7 @@ class MapScheduler:
         self._wake = asyncio.Event()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=name)
         self._seconds_a_row = 0.0
-        self._seconds_a_call: dict[int, float] = {}
+        self._seconds_a_call: dict[int, deque[float]] = {}
         self._running: list[Piece] = []
         self._closed = False
         self._loop = asyncio.create_task(self._serve(), name=f"batching {name}")
@@ -217,8 +218,11 @@ class MapScheduler:
         return largest - taken
 
     def _expected_s(self, rows: int) -> float:
-        """Seconds that a call of so many rows is expected to take; infinite where none was made."""
-        return self._seconds_a_call.get(rows.bit_length(), math.inf)
+        """Seconds that a call of so many rows is expected to take; infinite where none was made.
+
+        The least of the last few: what else the machine does now and then is not the call's.
+        """
+        return min(self._seconds_a_call.get(rows.bit_length(), ()), default=math.inf)
 
     async def _run(self, pieces: list[Piece]) -> None:
         try:
@@ -259,9 +263,8 @@ class MapScheduler:
             if len(parts) == 1
             else {name: np.concatenate([p[name] for p in parts]) for name in parts[0]}
         )
-        size = rows.bit_length()
-        spent = time.monotonic() - began
-        self._seconds_a_call[size] = _smoothed(self._seconds_a_call.get(size, 0.0), spent)
+        lately = self._seconds_a_call.setdefault(rows.bit_length(), deque(maxlen=LATELY_CALLS))
+        lately.append(time.monotonic() - began)
         return outputs
 
     async def _isolate(self, pieces: list[Piece], error: Exception) -> None:

@@ -11,7 +11,8 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float, Int64
 
-from service.domain.randomness import HALVES_A_WORD, Stream, normal_from_words, raw_words
+from service.domain.normals import normals
+from service.domain.randomness import Stream, uniform32
 
 Latents = Float[np.ndarray, "n latent"]
 Prior = Literal["normal", "uniform"]
@@ -28,16 +29,15 @@ def draw(*, prior: Prior, size: int, seed: int, rows: Sequence[int]) -> Latents:
 def draw_each(*, prior: Prior, size: int, keys: Sequence[tuple[int, int]]) -> Latents:
     """float32 [keys, size]: the latent of each (seed, row)."""
     if prior == "normal":
-        return normal_from_words(raw_words(keys, stream=Stream.LATENT, width=size))
-    words = raw_words(keys, stream=Stream.LATENT, width=-(-size // HALVES_A_WORD))
-    fine = words.astype("<u8", copy=False).view("<u2")[:, :size]
+        return normals(uniform32(keys, stream=Stream.LATENT, width=size))
+    fine = uniform32(keys, stream=Stream.LATENT, width=-(-size // 2)).copy().view("<u2")[:, :size]
     return ((fine.astype(np.float32) + np.float32(0.5)) / np.float32(32768)) - np.float32(1)
 
 
 def draw_classes(*, classes: int, keys: Sequence[tuple[int, int]]) -> Int64[np.ndarray, " keys"]:
     """An index in [0, classes) for each (seed, row), evenly."""
-    words = raw_words(keys, stream=Stream.LABEL, width=1)[:, 0]
-    drawn: Int64[np.ndarray, " keys"] = (words % np.uint64(classes)).astype(np.int64)
+    integers = uniform32(keys, stream=Stream.LABEL, width=1)[:, 0]
+    drawn: Int64[np.ndarray, " keys"] = (integers % np.uint32(classes)).astype(np.int64)
     return drawn
 
 
