@@ -61,6 +61,11 @@ def call(seconds=30.0, priority="interactive"):
     return Call.lasting(seconds, priority)
 
 
+def calls_of(*seconds: float) -> dict[int, deque[float]]:
+    """What calls took lately: of one row, of two or three, of four to seven, and so on."""
+    return {size: deque([s]) for size, s in enumerate(seconds, 1)}
+
+
 async def until(condition):
     """Give the event loop turns until `condition` holds; the test's timeout bounds it."""
     while not condition():
@@ -264,11 +269,11 @@ def test_whatever_the_sizes_everyone_gets_their_own_rows(sizes, max_rows):
 async def test_batch_rows_are_few_in_a_call_while_interactive_work_comes():
     function = Doubler()
     made = scheduler(function, max_rows=8)
-    made._seconds_a_call = {1: deque([0.001]), 2: deque([0.002]), 3: deque([0.01]), 4: deque([0.02])}
+    made._seconds_a_call = calls_of(0.001, 0.002, 0.01, 0.02)
     function.go.clear()
     running = asyncio.create_task(made.submit(rows(0), call()))
     await until(lambda: made.running_rows)
-    made._seconds_a_call = {1: deque([0.001]), 2: deque([0.002]), 3: deque([0.01]), 4: deque([0.02])}
+    made._seconds_a_call = calls_of(0.001, 0.002, 0.01, 0.02)
     bulk = asyncio.create_task(made.submit(rows(*range(1, 9)), call(priority="batch")))
     quick = asyncio.create_task(made.submit(rows(20), call()))
     await until(lambda: made.queued_rows == 9)
