@@ -14,6 +14,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from service.contract.images import ImageData
+from service.contract.reference import Reference
+from service.contract.tables import TableData
+
 TORCHSCRIPT_SUFFIXES = (".pt", ".ts")
 NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,63}$"
 
@@ -126,32 +130,6 @@ class FunctionSpec(_Frozen):
         return self
 
 
-class ImageData(_Frozen):
-    """Images of one fixed shape."""
-
-    kind: Literal["image"] = "image"
-    shape: tuple[int, int, int] = Field(description="[C, H, W]")
-    range: tuple[float, float] = Field(
-        (0.0, 1.0), description="The network's pixel range; clients always see [0, 1]."
-    )
-
-    @model_validator(mode="after")
-    def _is_an_image(self) -> ImageData:
-        channels, height, width = self.shape
-        if channels not in {1, 3} or not (1 <= height <= 4096 and 1 <= width <= 4096):
-            raise ValueError(f"shape {self.shape} is not [1 or 3, H ≤ 4096, W ≤ 4096]")
-        if not self.range[0] < self.range[1]:
-            raise ValueError(f"range {self.range} must rise")
-        return self
-
-
-class TableData(_Frozen):
-    """Rows with named columns."""
-
-    kind: Literal["table"] = "table"
-    columns: tuple[dict[str, Any], ...]
-
-
 class Latent(_Frozen):
     """The prior that `generate` expects."""
 
@@ -230,6 +208,7 @@ class Manifest(_Frozen):
     quality: tuple[Quality, ...] = ()
     provenance: dict[str, Any] = Field(default_factory=dict)
     files: dict[FileName, FileEntry] = Field(default_factory=dict)
+    reference: Reference | None = None
 
     @model_validator(mode="after")
     def _names_agree(self) -> Manifest:
@@ -256,7 +235,8 @@ class Manifest(_Frozen):
     def digest(self) -> str:
         """sha256 over what decides an answer: functions, data, latent, labels, scores, defaults.
 
-        Words and pictures (card, quality, provenance) may be mended without changing it.
+        Words, pictures and the reference (card, quality, provenance) may be mended without changing
+        it.
         """
         decisive = self.model_dump(
             mode="json",
@@ -282,22 +262,31 @@ class Manifest(_Frozen):
         generates, sweeps = "generate" in has, "sweep" in has
         if generates or sweeps:
             able.append("sample")
-        if (generates and self.latent is not None) or (sweeps and "decode" in has):
+        has_path = (generates and self.latent is not None) or (sweeps and "decode" in has)
+        if has_path and not isinstance(self.data, TableData):
             able.append("interpolate")
-        if "latent_step" in has or (sweeps and self.functions["sweep"].input(Role.CLAMP_MASK)):
+        clamped = [f for name, f in self.functions.items() if name in {"generate", "sweep"}]
+        if "latent_step" in has or any(f.input(Role.CLAMP_MASK) for f in clamped):
             able.append("inpaint")
         if self.scores:
             able.append("score")
         if "encode" in has:
             able.append("encode")
-        if "encode" in has and ("decode" in has or generates):
+        if "encode" in has and ("decode" in has or (generates and self._reads_what_it_is_told)):
             able.append("reconstruct")
         if "classify" in has:
             able.append("classify")
         return tuple(able)
 
+    @property
+    def _reads_what_it_is_told(self) -> bool:
+        """Whether `encode` gives `generate` all that it takes: a label too, if it wants one."""
+        wanted = self.functions["generate"].input(Role.LABEL)
+        return wanted is None or self.functions["encode"].output(Role.LABEL) is not None
+
     def digests(self) -> dict[str, str]:
         """file name → sha256, of every file that the manifest names."""
         named = {f.file: f.sha256 for f in self.functions.values()}
         named |= {s.calibration.file: s.calibration.sha256 for s in self.scores if s.calibration}
+        named |= {self.reference.file: self.reference.sha256} if self.reference else {}
         return named | {name: entry.sha256 for name, entry in self.files.items()}

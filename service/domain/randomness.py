@@ -116,7 +116,7 @@ def uniform32(
     drawn = np.empty((len(keys), words), "<u8")
     for row, key in zip(drawn, np.array(keys, np.uint64), strict=True):
         state["state"]["key"] = key
-        philox.state = state
+        philox.state = state  # type: ignore[assignment]  # numpy's TypedDict is private
         row[:] = philox.random_raw(words)
     integers: UInt32[np.ndarray, "keys width"] = drawn.view("<u4")[:, :width]
     return integers

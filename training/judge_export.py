@@ -1,0 +1,169 @@
+"""From a judge's weights to a package of the store: `encode`, `classify`, and what it gets wrong.
+
+training/judges/<data>.safetensors ──fold, trace──► graphs ──parity──► publish ──► the store
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from service.contract import Defaults, ImageData, Labels, Quality, Role, TensorSpec
+from training.card import ModelCard, Picture, write_card
+from training.config import RecipeConfig, Workspace
+from training.data import Dataset
+from training.export import fold_batch_norm, parity, to_onnx
+from training.judge import FEATURES, Bench, Judge
+from training.package import Function, publish
+from training.provenance import provenance
+from training.sheets import png_bytes, sheet
+
+TOLERANCE = 1e-4  # features reach some tens; float32 through four layers
+SHOWN = 60
+Z_95 = 1.96
+
+
+class _Encode(nn.Module):
+    def __init__(self, judge: Judge) -> None:
+        super().__init__()
+        self.trunk = judge.trunk
+
+    def forward(self, x: Tensor) -> Tensor:
+        features: Tensor = self.trunk(2.0 * x - 1.0)
+        return features
+
+
+class _Classify(nn.Module):
+    def __init__(self, judge: Judge) -> None:
+        super().__init__()
+        self.trunk, self.head = judge.trunk, judge.head
+
+    def forward(self, x: Tensor) -> Tensor:
+        chances: Tensor = self.head(self.trunk(2.0 * x - 1.0)).softmax(1)
+        return chances
+
+
+def publish_judge(
+    store: Path,
+    config: RecipeConfig,
+    workspace: Workspace,
+    bench: Bench,
+    test: Dataset,
+    *,
+    steps: int,
+) -> Path:
+    """Write the judge's package under `store`; `test` are labelled images for its error.
+
+    `steps` are the updates of its training, whose time was not recorded.
+
+    Raises:
+        ExportError: a graph disagrees with its module.
+    """
+    assert test.labels is not None, "a judge is tested on labelled images"
+    classes = bench.look(test.images).classes
+    wrong = np.flatnonzero(classes != test.labels)
+    figure = error_figure(len(wrong), len(test), command=workspace.command)
+    functions, worst = judge_functions(bench.judge, test.shape)
+    facts = provenance(
+        config,
+        workspace,
+        steps=steps,
+        seconds=0.0,
+        weights_sha256=bench.sha256,
+        largest_difference_to_torch=worst,
+    )
+    names = tuple(str(k) for k in range(bench.judge.head.out_features))
+    summary = (
+        f"A small convolutional classifier of {config.data.title}: {FEATURES} features and class "
+        "probabilities, by which generated images are judged. It generates nothing."
+    )
+    return publish(
+        store,
+        name=config.name,
+        version=config.version,
+        family="classifier",
+        description=summary,
+        data=ImageData(shape=test.shape),
+        labels=Labels(names=names),
+        functions=functions,
+        defaults=Defaults(burn_in=None, inpaint_steps=None, thinning=None, truncation=None),
+        quality=(figure,),
+        provenance=facts,
+        card=_card(config, summary, figure, facts, sha256=bench.sha256),
+        preview=png_bytes(sheet(test.images[wrong[:SHOWN]], columns=10)),
+    )
+
+
+def judge_functions(judge: Judge, shape: tuple[int, int, int]) -> tuple[dict[str, Function], float]:
+    """`encode` and `classify` as graphs, and the largest difference to torch that either shows.
+
+    Raises:
+        ExportError: a graph disagrees with its module.
+    """
+    folded = fold_batch_norm(judge)
+    assert isinstance(folded, Judge)
+    noise = torch.Generator().manual_seed(0)
+    x = torch.rand(3, *shape, generator=noise)
+    classes = judge.head.out_features
+    functions, worst = {}, 0.0
+    for name, module, output in (
+        ("encode", _Encode(folded), _tensor("features", FEATURES, Role.HIDDEN)),
+        ("classify", _Classify(folded), _tensor("probabilities", classes, Role.PROBABILITIES)),
+    ):
+        content = to_onnx(module, {"x": x}, [output.name])
+        other = {"x": torch.cat([x, x.flip(0), x[:1]])}
+        worst = max(worst, parity(module, content, other, tolerance=TOLERANCE))
+        taken = TensorSpec(name="x", dtype="float32", shape=("n", *shape), role=Role.DATA)
+        functions[name] = Function(graph=content, inputs=(taken,), outputs=(output,))
+    return functions, worst
+
+
+def _tensor(name: str, size: int, role: Role) -> TensorSpec:
+    return TensorSpec(name=name, dtype="float32", shape=("n", size), role=role)
+
+
+def error_figure(wrong: int, n: int, *, command: str) -> Quality:
+    """The share of test images that are read wrongly, with its 95 % interval."""
+    share = wrong / n
+    reach = Z_95 * (share * (1 - share) / n) ** 0.5
+    return Quality(
+        name="test_error",
+        value=100 * share,
+        unit="%",
+        interval=(100 * max(share - reach, 0.0), 100 * (share + reach)),
+        protocol=f"{wrong:,} of {n:,} test images read wrongly; what is measured with it can be no "
+        "more exact",
+        command=command,
+    )
+
+
+def _card(
+    config: RecipeConfig, summary: str, figure: Quality, facts: dict[str, object], *, sha256: str
+) -> str:
+    return write_card(
+        ModelCard(
+            title=f"{config.name} {config.version}",
+            summary=summary,
+            uses=(
+                "Reports of orders: features for Fréchet distances, and classes seen in images.",
+                "`accept.judge` of orders: rows in which it does not see their label are redrawn.",
+            ),
+            limits=(
+                "Figures made with another judge cannot be compared with those made with this one.",
+                "It gives every image one of its classes, also an image that shows none.",
+                "It has seen all training images: compare with real images that it has not seen.",
+            ),
+            training_data=f"All training images of {config.data.title}, shaken a little.",
+            training="training/judge.py: cross-entropy with smoothed labels, one cycle of the "
+            f"rate. The weights are those of sha256 `{sha256}`.",
+            quality=(figure,),
+            pictures=[
+                Picture("preview.png", f"The first {SHOWN} test images that it reads wrongly.")
+            ],
+            provenance=facts,
+            notes={"The functions": "`encode(x) → features` [64]; `classify(x) → probabilities`."},
+        )
+    )

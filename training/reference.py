@@ -1,0 +1,121 @@
+"""The reference of a package: real images that its orders are reported on beside.
+
+training set, test set ──seeded choice──► reference.npz ──► the same package, with it
+
+A published package is given one without being trained or exported again: its digest, and so its
+seeds, stay as they are.
+"""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int64
+
+from service.contract import (
+    MANIFEST_FILE,
+    REFERENCE_FILE,
+    Reference,
+    read_manifest,
+    read_package,
+    read_verified,
+    sha256_of,
+    write_package,
+)
+from training.config import BareRecipe, ConfigError, Recipe, RecipeConfig, validate
+from training.data import Dataset, load
+from training.judge import JUDGES
+
+ROWS = 2000  # of training and of held-out images each; half as many to test classifiers on
+SEED = 20_261_123  # part of what a reference is, never of a run
+
+
+def referenced(package: Path) -> Path:
+    """A published package, written anew with a reference, by the recipe in its provenance.
+
+    Raises:
+        ConfigError: it names no recipe, or its kind gets no reference.
+        PackageError: the package is damaged.
+    """
+    manifest = read_manifest(package)
+    recorded = manifest.provenance.get("recipe")
+    if not isinstance(recorded, dict):
+        raise ConfigError(f"{manifest.id} names no recipe in its provenance: it was not made here")
+    recipe, config = validate(recorded, where=manifest.id)
+    if recipe.training_set is None:
+        raise ConfigError(f"{manifest.id}: models of kind {config.kind!r} get no reference")
+    return give_reference(package, recipe, config)
+
+
+def give_reference(package: Path, recipe: Recipe, config: BareRecipe) -> Path:
+    """Write a package anew with a reference; as it is, if its kind of model gets none.
+
+    The held-out images are of the test split, which neither generator nor judge has seen.
+
+    Raises:
+        ConfigError: the test split has too few images.
+        PackageError: the package is damaged.
+    """
+    if recipe.training_set is None or not isinstance(config, RecipeConfig):
+        return package
+    train, test = recipe.training_set(config), load(config.data, "test")
+    judge = f"{config.data.title}-judge"
+    content, reference = reference_of(
+        train, test, judge=judge if (JUDGES / f"{config.data.title}.safetensors").exists() else None
+    )
+    manifest = read_package(package)
+    contents = {name: read_verified(package, name, d) for name, d in manifest.digests().items()}
+    contents[REFERENCE_FILE] = content
+    assert MANIFEST_FILE not in contents
+    with_it = manifest.model_copy(update={"reference": reference})
+    return write_package(package.parent.parent, with_it, contents)
+
+
+def reference_of(
+    train: Dataset, test: Dataset, *, judge: str | None, rows: int = ROWS
+) -> tuple[bytes, Reference]:
+    """The file, and what the manifest says of it.
+
+    Raises:
+        ConfigError: fewer than three test images.
+    """
+    if len(test) < 3:
+        raise ConfigError(f"{test.name} has {len(test)} test images, too few for a reference")
+    held = min(rows, len(test) * 2 // 3)
+    tested = min(rows // 2, len(test) - held)
+    order = np.random.default_rng(SEED).permutation(len(test))
+    seen = np.random.default_rng(SEED).permutation(len(train))[:rows]
+    arrays: dict[str, np.ndarray[Any, Any]] = {}
+    for part, data, chosen in (
+        ("train", train, seen),
+        ("held_out", test, order[:held]),
+        ("test", test, order[held : held + tested]),
+    ):
+        arrays |= _part(part, data, np.sort(chosen))
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, allow_pickle=False, **arrays)
+    content = buffer.getvalue()
+    words = (
+        f"{train.name}: {len(seen):,} of the {len(train):,} images that it was trained on, and "
+        f"{held + tested:,} of the {len(test):,} test images"
+    )
+    return content, Reference(
+        sha256=sha256_of(content),
+        train=len(seen),
+        held_out=held,
+        test=tested,
+        population=len(train),
+        data=words,
+        judge=judge,
+    )
+
+
+def _part(name: str, data: Dataset, rows: Int64[np.ndarray, " n"]) -> dict[str, Any]:
+    pixels = np.rint(data.images[rows] * 255.0).astype(np.uint8)
+    if data.labels is None:
+        return {f"{name}_images": pixels}
+    labels = np.array([str(label) for label in data.labels[rows].tolist()])
+    return {f"{name}_images": pixels, f"{name}_labels": labels}
