@@ -2,6 +2,7 @@
 
 reverie serve | sample | models list, verify, add, reload   here
 reverie augment                                             service/augmentation/command.py
+reverie report                                              service/reports/command.py
 reverie train | export | evaluate | benchmark               from the training package, if installed
 """
 
@@ -20,6 +21,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from service.augmentation.command import augment
+from service.reports.command import report
 from service.settings import Settings
 
 app = typer.Typer(
@@ -88,9 +90,10 @@ def serve(
 @app.command()
 def sample(
     model: Annotated[str, typer.Argument(help="NAME or NAME@VERSION.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="PNG file to write.")] = Path(
-        "samples.png"
-    ),
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="PNG to write, CSV of a table; samples.png, samples.csv."),
+    ] = None,
     n: Annotated[int, typer.Option("-n", "--n", min=1, help="How many samples.")] = 64,
     seed: Annotated[int | None, typer.Option(min=0, help="Repeats the same samples.")] = None,
     truncation: Annotated[float | None, typer.Option(help="GANs: 0 < ψ ≤ 1.")] = None,
@@ -102,8 +105,9 @@ def sample(
     device: Annotated[str, typer.Option(help="auto, cpu or cuda:N.")] = "auto",
     store: Store = _DEFAULT_STORE,
 ) -> None:
-    """Draw samples into a PNG contact sheet, without a server."""
+    """Draw samples into a PNG contact sheet, or rows of a table into CSV, without a server."""
     from service.api.encoding import contact_sheet_png  # noqa: PLC0415
+    from service.api.tables import csv_rows  # noqa: PLC0415
     from service.engine import open_engine  # noqa: PLC0415
     from service.errors import ServiceError  # noqa: PLC0415
     from service.queries import Call, Sample, Sampled  # noqa: PLC0415
@@ -132,12 +136,15 @@ def sample(
         result = asyncio.run(draw())
     except ServiceError as error:
         _refuse(str(error))
+    table, made = result.table, result.samples
+    out = out or Path("samples.png" if table is None else "samples.csv")
     out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_bytes(contact_sheet_png(result.samples))
+    out.write_bytes(contact_sheet_png(made) if table is None else csv_rows(table, made))
     _say(f"{n} samples of {model}, seed {result.seed}: {out}")
 
 
 app.command()(augment)
+app.command()(report)
 
 
 @models.command("list")

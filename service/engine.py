@@ -22,6 +22,7 @@ from service.operations.context import Context
 from service.operations.features import classify, encode, reconstruct
 from service.operations.inpainting import inpaint
 from service.operations.interpolation import interpolate
+from service.operations.rows import inpaint_rows
 from service.operations.sampling import generator_inputs, sample
 from service.operations.scoring import score
 from service.queries import (
@@ -29,6 +30,7 @@ from service.queries import (
     Classify,
     Encode,
     Inpaint,
+    InpaintRows,
     Interpolate,
     Query,
     Reconstruct,
@@ -46,6 +48,7 @@ _OPERATIONS: dict[type, Callable[[Context, Any], Awaitable[Result]]] = {
     Sample: sample,
     Interpolate: interpolate,
     Inpaint: inpaint,
+    InpaintRows: inpaint_rows,
     Score: score,
     Encode: encode,
     Reconstruct: reconstruct,

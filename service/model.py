@@ -14,7 +14,7 @@ import numpy as np
 
 from service.batching import MapScheduler, padded
 from service.chains import ChainScheduler
-from service.contract import FunctionSpec, ImageData, Manifest, Role
+from service.contract import FunctionSpec, ImageData, Manifest, Role, TableData
 from service.domain.arrays import Arrays
 from service.domain.feeding import ByRole, draw_noise, feed, feed_parameters, started
 from service.domain.randomness import Stream
@@ -24,6 +24,7 @@ from service.metrics import Metrics
 from service.pool import ChainPool
 from service.queries import Call
 from service.settings import Settings
+from service.table_generation import SeededTable
 
 CHAIN = "sweep"
 DEFAULT_THINNING_SHARE = 10  # of the burn-in, where a manifest names no thinning
@@ -135,9 +136,12 @@ class Model:
     ) -> MapScheduler:
         batch = self._metrics.batch_rows.labels(model=self.manifest.name, function=name)
         run = padded(function.run, function.padding)
+        if name == GENERATE:
+            of_rows = isinstance(self.manifest.data, TableData)
+            run = (SeededTable if of_rows else SeededGenerator).of(run, self.manifest)
         return MapScheduler(
             f"{self.manifest.name}.{name}",
-            SeededGenerator.of(run, self.manifest) if name == GENERATE else run,
+            run,
             max_rows=function.padding.largest or settings.batch_rows,
             max_queue_rows=settings.queue_rows,
             on_batch=batch.observe,

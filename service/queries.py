@@ -13,7 +13,10 @@ import numpy as np
 from jaxtyping import Float
 from numpy.typing import NDArray
 
+from service.contract import TableData
+
 Images = Float[np.ndarray, "n channels height width"]
+Cells = Float[np.ndarray, "n columns"]  # a number or a category's index; NaN is null
 Priority = Literal["interactive", "batch"]
 
 
@@ -45,6 +48,7 @@ class Sample:
     n: int = 1
     seed: int | None = None
     labels: tuple[int, ...] | None = None
+    conditions: tuple[tuple[int, float], ...] = ()  # tables: (column, cell) that every row has
     latents: Float[np.ndarray, "n latent"] | None = None
     truncation: float | None = None
     temperature: float | None = None
@@ -102,6 +106,16 @@ class Inpaint:
 
 
 @dataclass(frozen=True, kw_only=True)
+class InpaintRows:
+    """Fill the cells of a table's rows that are not `known`, `n` times each."""
+
+    rows: Cells
+    known: NDArray[np.bool_]
+    n: int = 1
+    seed: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Score:
     """How unusual each image is."""
 
@@ -132,7 +146,7 @@ class Classify:
     images: Images
 
 
-Query = Sample | Interpolate | Inpaint | Score | Encode | Reconstruct | Classify
+Query = Sample | Interpolate | Inpaint | InpaintRows | Score | Encode | Reconstruct | Classify
 
 
 @dataclass(frozen=True)
@@ -147,11 +161,15 @@ class Diagnostics:
 
 @dataclass(frozen=True)
 class Sampled:
-    """`samples` float32 [n, C, H, W] in [0, 1]; `seed` is None when nothing was drawn."""
+    """`samples` float32 [n, C, H, W] in [0, 1]; `seed` is None when nothing was drawn.
 
-    samples: Images
+    Of a table they are cells, float64 [n, columns].
+    """
+
+    samples: Images | Cells
     seed: int | None
     diagnostics: Diagnostics | None = None
+    table: TableData | None = None
 
 
 @dataclass(frozen=True)
@@ -164,11 +182,15 @@ class Interpolated:
 
 @dataclass(frozen=True)
 class Inpainted:
-    """`samples` float32 [images, n, C, H, W]; known values are those that came in, bit for bit."""
+    """`samples` float32 [images, n, C, H, W]; known values are those that came in, bit for bit.
 
-    samples: Float[np.ndarray, "images n channels height width"]
+    Of a table they are cells, float64 [rows, n, columns].
+    """
+
+    samples: Float[np.ndarray, "images n *example"]
     seed: int
     hole_fraction: float
+    table: TableData | None = None
 
 
 @dataclass(frozen=True)

@@ -80,6 +80,25 @@ class Settings(BaseSettings):
     max_running_orders: int = Field(
         2, ge=1, le=64, description="Orders that are worked on side by side; others are queued."
     )
+    augment_backend: Literal["local", "ray"] = Field(
+        "local", description="Who makes the files of orders: this process, or a Ray cluster."
+    )
+    ray_address: str = Field(
+        "",
+        description="Ray cluster that makes orders: HOST:PORT of its head, or auto; empty: "
+        "RAY_ADDRESS, else one on this machine for as long as the order runs.",
+    )
+    ray_workers: int = Field(
+        2, ge=1, le=4096, description="Most Ray actors of one order; each loads the model once."
+    )
+    ray_gpus_per_worker: float = Field(
+        0.0, ge=0, le=16, description="GPUs that a Ray actor asks for; 0: it runs on a CPU."
+    )
+    order_reports: bool = Field(
+        default=True,
+        description="Make a quality report of every order, in a process of low priority, unless "
+        "the order says no.",
+    )
     order_ttl_s: float = Field(
         7 * 86400.0, gt=0, description="Seconds after its end that an order and its files are kept."
     )

@@ -27,8 +27,9 @@ from service.api.decoding import Document, Layout, Rendering
 from service.api.etags import entity_tag, seeds_of
 from service.api.exchange import Exchange, exchange_of
 from service.api.fields import MAX_TIMEOUT_MS
+from service.api.formats import FORMATS, Format, formats_of
 from service.api.negotiation import matches, preferred
-from service.api.representations import FORMATS, Format, Parts, parts_of, represent
+from service.api.representations import Parts, parts_of, represent
 from service.api.waiting import aside, until_gone
 from service.engine import Engine
 from service.errors import DeadlineExceeded, InvalidInput, MissingCapability, UnwritableFormat
@@ -93,7 +94,7 @@ async def answer(request: HttpRequest, operation: Operation) -> Response:
     settings: Settings = request.app.state.settings
     exchange.call = call_of(request.headers, settings)
     model = model_of(engine, request.path_params["model"], operation, exchange)
-    media = _format(request, operation)
+    media = _format(request, operation, model)
     query, rendering = await _read(request, operation, model, exchange)
     exchange.seeds = seeds_of(query)
     tag = tag_of(model, exchange, query, media, rendering)
@@ -156,13 +157,14 @@ def model_of(engine: Engine, reference: str, operation: Operation, exchange: Exc
     return model
 
 
-def _format(request: HttpRequest, operation: Operation) -> Format:
+def _format(request: HttpRequest, operation: Operation, model: Model) -> Format:
     """The format that the client likes best; settled before the body is read."""
     accept = ",".join(request.headers.getlist("accept"))
-    found = preferred(accept, operation.formats)
+    offered = formats_of(operation.name, model.manifest)
+    found = preferred(accept, offered)
     if found is None:
         raise UnwritableFormat(
-            f"{operation.name} answers in {', '.join(operation.formats)}; "
+            f"{operation.name} of {model.id} answers in {', '.join(offered)}; "
             "accept one of them, or */*"
         )
     return Format(found)
@@ -223,7 +225,8 @@ def tag_of(
 def _with_seed(query: queries.Query, result: queries.Result, exchange: Exchange) -> queries.Query:
     """The query with the seed that the engine drew for it, if it drew one."""
     seed = getattr(result, "seed", None)
-    if seed is None or not isinstance(query, queries.Sample | queries.Inpaint):
+    seeded = queries.Sample | queries.Inpaint | queries.InpaintRows
+    if seed is None or not isinstance(query, seeded):
         return query
     exchange.seeds = (seed,)
     return dataclasses.replace(query, seed=seed)

@@ -32,7 +32,7 @@ class Diagnostics(_Body):
 
 
 class SampleAnswer(_OfModel):
-    """`samples`: float32 [n, C, H, W] in [0, 1]."""
+    """`samples`: float32 [n, C, H, W] in [0, 1]; of a table, a list of rows keyed by column."""
 
     seed: int | None = Field(description="Send it to get the same samples; null: not seeded.")
     shape: list[int]
@@ -49,7 +49,10 @@ class InterpolateAnswer(_OfModel):
 
 
 class InpaintAnswer(_OfModel):
-    """`samples`: float32 [images, n, C, H, W]; known values are those that were sent."""
+    """`samples`: float32 [images, n, C, H, W]; known values are those that were sent.
+
+    Of a table, a list of `n` rows for each row that was sent.
+    """
 
     seed: int
     shape: list[int]
@@ -96,7 +99,10 @@ class Data(_Body):
 
     kind: Literal["image", "table"]
     shape: list[int] | None = Field(None, description="[C, H, W]")
-    columns: list[dict[str, Any]] | None = None
+    columns: list[dict[str, Any]] | None = Field(
+        None, description="Of a table: name, kind, what its values are."
+    )
+    label_column: str | None = Field(None, description="The column that `labels` speak of.")
 
 
 class LatentPrior(_Body):

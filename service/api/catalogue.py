@@ -11,7 +11,8 @@ from weakref import WeakKeyDictionary
 from starlette.exceptions import HTTPException
 
 from service.api.exchange import Exchange
-from service.api.representations import FORMATS
+from service.api.formats import formats_of
+from service.api.tables import column_page
 from service.contract import ImageData, Manifest, ScoreMethod, read_verified
 from service.model import Model
 from service.registry import Entry
@@ -74,7 +75,7 @@ def page(entry: Entry, settings: Settings) -> dict[str, Any]:
         "description": manifest.description,
         "limits": _limits(settings),
         "defaults": manifest.defaults.model_dump(exclude_none=True),
-        "operations": {name: FORMATS[name] for name in manifest.capabilities},
+        "operations": {name: formats_of(name, manifest) for name in manifest.capabilities},
         "functions": {name: _function(manifest, name) for name in manifest.functions},
         "scores": [
             {"method": s.method, "heatmap": s.heatmap is not None, **_calibration(s)}
@@ -110,7 +111,9 @@ def _data(manifest: Manifest) -> dict[str, Any]:
     data = manifest.data
     if isinstance(data, ImageData):
         return {"kind": data.kind, "shape": data.shape}
-    return {"kind": data.kind, "columns": data.columns}
+    columns = [column_page(column) for column in data.columns]
+    found: dict[str, Any] = {"kind": data.kind, "columns": columns}
+    return found if data.label_column is None else found | {"label_column": data.label_column}
 
 
 def _limits(settings: Settings) -> dict[str, int]:

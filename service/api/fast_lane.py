@@ -36,10 +36,11 @@ from service.api.answers import OPERATIONS, call_of, model_of, tag_of, work_of
 from service.api.decoding import Rendering, validated
 from service.api.etags import seeds_of
 from service.api.exchange import Exchange, begin
+from service.api.formats import Format
 from service.api.handlers import problem
 from service.api.middleware import fail, is_admitted, record
 from service.api.negotiation import preferred
-from service.api.representations import Format, parts_of, represent
+from service.api.representations import parts_of, represent
 from service.api.waiting import OFF_LOOP_BYTES
 from service.contract import ImageData
 from service.domain.arrays import Arrays

@@ -88,6 +88,16 @@ Labels = Annotated[
     ),
 ]
 
+_VALUE = {"type": ["string", "number", "null"]}
+_ROW: dict[str, Any] = {"type": "object", "additionalProperties": _VALUE}
+TableRows = Annotated[
+    Any,
+    WithJsonSchema(
+        {"type": "array", "items": _ROW, "description": "Models of tables: keyed by column."}
+    ),
+]
+Conditions = Annotated[Any, WithJsonSchema(_ROW)]
+
 
 def image_shape(manifest: Manifest) -> tuple[int, int, int]:
     """[C, H, W] of the model's images.

@@ -18,7 +18,7 @@ from service.api import bodies, handlers, npy, orders
 from service.api.answers import OPERATIONS, Operation
 from service.api.decoding import Rendering
 from service.api.fields import MAX_TIMEOUT_MS
-from service.api.representations import Format
+from service.api.formats import Format
 from service.settings import Settings
 
 _REF = "#/components/schemas/"

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from service.api.bodies import Digest
 from service.api.fields import MAX_TIMEOUT_MS, Seed, Sweeps
+from service.augmentation.holds import Reason
 from service.augmentation.order import Acceptance, Dtype, Format
 from service.augmentation.resolve import Asked, TopUp
 
@@ -76,6 +77,9 @@ class AugmentationRequest(_Strict):
     unique: bool = Field(
         default=False, description="No two rows with the same 8-bit pixels; files are listed last."
     )
+    report: bool = Field(
+        default=True, description="Make a quality report once all files are there."
+    )
     timeout_ms: int | None = Field(
         None, ge=1, le=MAX_TIMEOUT_MS, description="Bounds this request, not the order."
     )
@@ -125,9 +129,7 @@ class AugmentationSummary(_Strict):
 
     id: str
     state: Literal["queued", "running", "on_hold", "done", "failed", "cancelled"]
-    reason: Literal["no_space", "model_missing", "model_changed", "model_unloaded"] | None = Field(
-        None, description="Why it is on hold; it goes on by itself."
-    )
+    reason: Reason | None = Field(None, description="Why it is on hold; it goes on by itself.")
     error: str | None = Field(None, description="Why it is on hold, or failed, in a sentence.")
     model: str = Field(description="name@version")
     digest: Digest
@@ -174,4 +176,6 @@ class OrderManifest(_Strict):
     requested: dict[str, int]
     delivered: dict[str, int]
     files: list[OrderedFile]
-    quality_report: dict[str, Any] | None
+    quality_report: dict[str, Any] | None = Field(
+        description="Its state, files, figures and what stands out; null: none was ordered."
+    )

@@ -38,6 +38,7 @@ _FILES: dict[str, tuple[tuple[str, str], str]] = {
     "/playground/app.js": (_OWN, "app.js"),
     "/playground/api.js": (_OWN, "api.js"),
     "/playground/canvas.js": (_OWN, "canvas.js"),
+    "/playground/tables.js": (_OWN, "tables.js"),
     "/playground/icon.svg": (_OWN, "icon.svg"),
     "/favicon.ico": (_OWN, "icon.svg"),
     "/docs": (_OWN, "docs.html"),

@@ -1,14 +1,8 @@
-"""Which formats each operation offers, and an answer in each of them.
+"""An answer in each of the formats that its operation offers.
 
 result ──parts_of──► Parts ──represent(format)──► bytes
 
-| operation   | JSON | npy | PNG | GIF, WebP | Arrow | zip |
-|-------------|------|-----|-----|-----------|-------|-----|
-| sample      | yes  | yes | sheet, near square         | | yes | yes |
-| interpolate | yes  | yes | one row, or the grid | yes | yes | yes |
-| inpaint     | yes  | yes | a row an image, a column a filling | | yes | yes |
-| reconstruct | yes  | yes | sheet, near square         | | yes | yes |
-| score, encode, classify | yes | yes | | | yes | |
+Which formats there are is in `formats.py`.
 """
 
 from __future__ import annotations
@@ -16,7 +10,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from enum import StrEnum
 from typing import Any, Literal
 
 import numpy as np
@@ -25,9 +18,11 @@ from jaxtyping import UInt8
 from numpy.typing import NDArray
 
 from service import queries
-from service.api import npy
+from service.api import npy, tables
 from service.api.decoding import Rendering
 from service.api.encoding import animation_bytes, json_bytes, png_bytes, zip_bytes
+from service.api.formats import Format
+from service.contract import TableData
 from service.domain.images import (
     comfortable_scale,
     contact_sheet,
@@ -41,33 +36,6 @@ from service.errors import InvalidInput
 MAX_SHEET_PIXELS = 2**26
 
 
-class Format(StrEnum):
-    """A media type that answers come in."""
-
-    JSON = "application/json"
-    NPY = npy.MEDIA_TYPE
-    PNG = "image/png"
-    GIF = "image/gif"
-    WEBP = "image/webp"
-    ARROW = "application/vnd.apache.arrow.stream"
-    ZIP = "application/zip"
-
-
-_NUMBERS = (Format.JSON, Format.NPY, Format.ARROW)
-_PICTURES = (Format.JSON, Format.NPY, Format.PNG, Format.ARROW, Format.ZIP)
-FORMATS: Mapping[str, tuple[Format, ...]] = {
-    "sample": _PICTURES,
-    "interpolate": (
-        Format.JSON, Format.NPY, Format.PNG, Format.WEBP, Format.GIF, Format.ARROW, Format.ZIP,
-    ),
-    "inpaint": _PICTURES,
-    "score": _NUMBERS,
-    "encode": _NUMBERS,
-    "reconstruct": _PICTURES,
-    "classify": _NUMBERS,
-}  # fmt: skip
-
-
 @dataclass(frozen=True)
 class Parts:
     """An answer taken apart, as views: what each format needs of it."""
@@ -78,11 +46,14 @@ class Parts:
     images: queries.Images | None = None  # pictures
     sheet_columns: int = 1
     names: tuple[str, ...] | None = None  # of the files in a zip, without suffix
+    table: TableData | None = None  # what the cells of `array` mean
 
 
 def parts_of(query: queries.Query, result: queries.Result) -> Parts:  # noqa: PLR0911  a table
     """Take a result apart."""
     match result:
+        case queries.Sampled() | queries.Inpainted() if result.table is not None:
+            return _rows(result)
         case queries.Sampled():
             return _sampled(result)
         case queries.Interpolated():
@@ -117,6 +88,8 @@ def represent(  # noqa: PLR0911  a table
     Raises:
         InvalidInput: a contact sheet of a size that nobody can look at.
     """
+    if parts.table is not None:
+        return _table(parts, parts.table, media, about=about)
     match media:
         case Format.JSON:
             return json_bytes({**about, **parts.document})
@@ -132,6 +105,30 @@ def represent(  # noqa: PLR0911  a table
             return _animation(parts, rendering, "WEBP")
         case Format.ZIP:
             return _zip(parts, rendering)
+        case Format.CSV:
+            raise AssertionError("text/csv is offered for tables alone")
+
+
+def _rows(result: queries.Sampled | queries.Inpainted) -> Parts:
+    cells = result.samples
+    document: dict[str, Any] = {"seed": result.seed, "shape": cells.shape}
+    if isinstance(result, queries.Inpainted):
+        document["hole_fraction"] = result.hole_fraction
+    return Parts(document, cells, {"cells": cells}, table=result.table)
+
+
+def _table(parts: Parts, table: TableData, media: Format, *, about: Mapping[str, str]) -> bytes:
+    """Rows in one of the formats of tables."""
+    if media is Format.CSV:
+        return tables.csv_rows(table, parts.array)
+    if media is Format.JSON:
+        samples = tables.json_rows(table, parts.array)
+        return json_bytes({**about, **parts.document, "samples": samples})
+    from service.api.arrow import arrow_rows  # noqa: PLC0415  as below
+
+    said = {name: orjson.dumps(found, option=orjson.OPT_SERIALIZE_NUMPY).decode()
+            for name, found in parts.document.items()}  # fmt: skip
+    return arrow_rows(table, parts.array, metadata=dict(about) | said)
 
 
 def _sampled(result: queries.Sampled) -> Parts:

@@ -12,12 +12,11 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from service import queries
-from service.api import arrays
+from service.api import arrays, tables
 from service.api.fields import (
-    MAX_TIMEOUT_MS,
+    Conditions,
     Frames,
     ImageArray,
-    ImageArrays,
     Labels,
     LatentArrays,
     Rows,
@@ -27,27 +26,22 @@ from service.api.fields import (
     feature_size,
     image_shape,
 )
-from service.contract import Manifest
-from service.errors import InvalidInput
+from service.api.inpainting import InpaintRequest
+from service.api.requests import ImagesRequest, Request
+from service.contract import Manifest, TableData
+from service.errors import InvalidInput, MissingCapability
 from service.settings import Settings
 
-
-class Request(BaseModel):
-    """What every operation takes."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
-    timeout_ms: int | None = Field(
-        None, ge=1, le=MAX_TIMEOUT_MS, description="Bounds the whole request; also X-Timeout-Ms."
-    )
-
-    def query(self, manifest: Manifest, settings: Settings) -> queries.Query:
-        """What is asked, with its arrays read.
-
-        Raises:
-            InvalidInput: an array does not fit the model, or fields contradict each other.
-        """
-        raise NotImplementedError
+__all__ = [
+    "ClassifyRequest",
+    "EncodeRequest",
+    "InpaintRequest",
+    "InterpolateRequest",
+    "ReconstructRequest",
+    "Request",
+    "SampleRequest",
+    "ScoreRequest",
+]
 
 
 class SampleRequest(Request):
@@ -59,6 +53,9 @@ class SampleRequest(Request):
     )
     labels: Labels = Field(
         None, description="Conditional models: one class for all, or n; indices or names."
+    )
+    conditions: Conditions = Field(
+        None, description="Tables: values that every row has, by column."
     )
     latents: LatentArrays = Field(None, description="[n, latent], GANs: instead of a seed.")
     truncation: float | None = Field(None, gt=0, le=1, description="GANs: ψ, 1 for none.")
@@ -96,6 +93,7 @@ class SampleRequest(Request):
             n=n,
             seed=self.seed,
             labels=class_indices(self.labels, manifest),
+            conditions=self._conditions(manifest),
             latents=latents,
             truncation=self.truncation,
             temperature=self.temperature,
@@ -103,6 +101,19 @@ class SampleRequest(Request):
             start=self.start,
             values=self.values,
         )
+
+    def _conditions(self, manifest: Manifest) -> tuple[tuple[int, float], ...]:
+        if self.conditions is None:
+            return ()
+        table = manifest.data
+        if not isinstance(table, TableData):
+            raise InvalidInput(
+                f"{manifest.id} makes images, which have no columns: leave conditions out",
+                pointer="/conditions",
+            )
+        if "inpaint" not in manifest.capabilities:
+            raise MissingCapability(f"{manifest.id} takes no conditions")
+        return tables.read_conditions(self.conditions, table=table)
 
 
 class PointRequest(BaseModel):
@@ -167,55 +178,6 @@ class InterpolateRequest(Request):
             labels=class_indices(self.labels, manifest),
             grid=None if self.grid is None else (self.grid[0], self.grid[1]),
         )
-
-
-class ImagesRequest(Request):
-    """What every operation on images takes."""
-
-    images: ImageArrays = Field()
-
-    def images_for(self, manifest: Manifest, settings: Settings) -> queries.Images:
-        """The images as float32 [n, C, H, W]."""
-        return arrays.images(
-            self.images,
-            shape=image_shape(manifest),
-            limit=settings.max_rows,
-            pointer="/images",
-        )
-
-
-class InpaintRequest(ImagesRequest):
-    """Images, and what of them is to be filled."""
-
-    mask: ImageArrays = Field(
-        description="[H, W] for all images, or [n, H, W], one each; 0 and 1, or PNGs."
-    )
-    mask_convention: Literal["1=fill", "0=fill"] = Field(
-        "1=fill", description="Whether 1 (white) or 0 (black) marks what to fill."
-    )
-    n: Rows = Field(1, description="Fillings an image.")
-    seed: Seed | None = Field(
-        None, description="The same seed gives the same bytes; none: one is drawn."
-    )
-    steps: Sweeps | None = Field(None, description="Sweeps, or steps of latent optimisation.")
-
-    def query(self, manifest: Manifest, settings: Settings) -> queries.Inpaint:
-        """See `Request.query`."""
-        images = self.images_for(manifest, settings)
-        rows = len(images) * self.n
-        if rows > settings.max_rows:
-            raise InvalidInput(
-                f"{len(images)} images × n={self.n} are {rows} rows, which exceeds "
-                f"{settings.max_rows}; send them in several requests",
-                pointer="/n",
-            )
-        mask = arrays.masks(
-            self.mask,
-            shape=image_shape(manifest),
-            fill=1 if self.mask_convention == "1=fill" else 0,
-            pointer="/mask",
-        )
-        return queries.Inpaint(images=images, mask=mask, n=self.n, seed=self.seed, steps=self.steps)
 
 
 class ScoreRequest(ImagesRequest):

@@ -6,41 +6,34 @@ Asked ──the folder's seed, if it has one──► take_in ──► Fulfilme
 from __future__ import annotations
 
 import shutil
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    Task,
-    TaskID,
-    TextColumn,
-    TimeRemainingColumn,
-)
-from rich.text import Text
 
 from service.augmentation.asking import PinnedModels
+from service.augmentation.backends.choice import backend_of
+from service.augmentation.backends.ray_data import NO_RAY, ray_is_here
 from service.augmentation.destination import Destination, LocalFolder, open_destination
 from service.augmentation.folder import (
     ORDER_FILE,
     RECEIPTS,
     AnotherOrder,
     OrderFolder,
-    Receipt,
     read_order,
 )
 from service.augmentation.holds import Failed, Held
 from service.augmentation.intake import TakenIn, check_space, take_in
-from service.augmentation.manifest import Tally
+from service.augmentation.own_models import opened
+from service.augmentation.reporting import Reporter
 from service.augmentation.resolve import Asked
 from service.augmentation.runner import Fulfilment, Writing
+from service.augmentation.showing import Watch, progress_bar, summary_of
 from service.augmentation.store import Lock
-from service.engine import Engine, open_engine
+from service.engine import Engine
 from service.errors import InvalidInput
 from service.queries import Call
 from service.settings import Settings
@@ -56,19 +49,19 @@ class Bench:
             self._destination: Destination = open_destination(out)
         except ValueError as error:
             raise InvalidInput(str(error)) from error
+        if settings.augment_backend == "ray" and not ray_is_here():
+            raise InvalidInput(NO_RAY)
         self._asked = asked
         self._settings = settings
         self._engines: list[Engine] = []
+        self._stack = AsyncExitStack()
         self._lock: Lock | None = None
         self._console = Console(stderr=True, highlight=False)
 
     async def __aenter__(self) -> Self:
         """Open the model and the judge, each alone."""
-        names = {self._asked.model.partition("@")[0]}
-        if self._asked.accept.judge is not None:
-            names.add(self._asked.accept.judge.partition("@")[0])
-        for name in sorted(names):
-            self._engines.append(await open_engine(self._settings, only=name))
+        models = opened(self._settings, self._asked.model, self._asked.accept.judge)
+        self._engines = await self._stack.enter_async_context(models)
         return self
 
     async def __aexit__(
@@ -77,13 +70,12 @@ class Bench:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        for engine in self._engines:
-            await engine.stop()
+        await self._stack.aclose()
         if self._lock is not None:
             self._lock.close()
 
-    async def run(self, workers: int) -> int:
-        """Make the order; 0 when every row is there, 1 when not.
+    async def run(self, workers: int, *, plan: bool = False) -> int:
+        """Make the order; 0 when every row is there, 1 when not. Or only write its order.json.
 
         Raises:
             ServiceError: it cannot be made like this, or not there.
@@ -91,6 +83,8 @@ class Bench:
         try:
             taken = await self._take_in()
             self._claim(taken)
+            if plan:
+                return self._plan(taken)
             return await self._fulfil(taken, workers)
         except AnotherOrder as error:
             raise InvalidInput(f"{self._destination.shown}: {error}") from error
@@ -98,12 +92,17 @@ class Bench:
     async def _take_in(self) -> TakenIn:
         """The order; without a seed of its own it has that of the folder, which it goes on with."""
         asked = self._asked
-        found = self._destination.read(ORDER_FILE)
+        content = self._destination.read(ORDER_FILE)
+        found = None if content is None else read_order(content)
         if found is not None and asked.seed is None:
-            asked = replace(asked, seed=read_order(found).seed)
+            asked = replace(asked, seed=found.seed)
         judge = asked.accept.judge
         judges = self._engine_of(judge) if judge is not None else self._engine_of(asked.model)
-        return await take_in(asked, self._engine_of(asked.model), judges, Call.lasting(TRIAL_S))
+        taken = await take_in(asked, self._engine_of(asked.model), judges, Call.lasting(TRIAL_S))
+        if found is None:
+            return taken
+        # A judge that is newer by now is no reason to begin again.
+        return replace(taken, order=replace(taken.order, report=found.report))
 
     def _engine_of(self, reference: str) -> Engine:
         name = reference.partition("@")[0]
@@ -134,19 +133,19 @@ class Bench:
 
     async def _fulfil(self, taken: TakenIn, workers: int) -> int:
         order = taken.order
+        folder = OrderFolder(order, self._destination)
         models = PinnedModels(self._engines, order)
         writing = Writing()
-        with _bar(self._console) as bar:
+        with progress_bar(self._console) as bar:
             task = bar.add_task(f"{order.model}", total=order.n, start=False)
-            watch = _Watch(bar, task)
+            watch = Watch(bar, task)
             fulfilment = Fulfilment(
-                OrderFolder(order, self._destination),
-                models,
+                folder,
+                backend_of(self._settings, folder, models, writing=writing, workers=workers),
                 writing=writing,
-                workers=workers,
-                made_on=lambda: models.made_on(order.model),
                 on_start=watch.start,
                 on_chunk=watch.advance,
+                report=Reporter(folder, self._settings.models_store),
             )
             error: str | None = None
             try:
@@ -157,69 +156,25 @@ class Bench:
                 error = str(failed)
             finally:
                 writing.shutdown(wait=True)
-            bar.update(task, completed=_rows(fulfilment))
-        self._sum_up(fulfilment.manifest, seed=order.seed)
+            manifest = fulfilment.manifest
+            rows = fulfilment.tally.rows if manifest is None else manifest["rows"]
+            bar.update(task, completed=rows)
+        if manifest is not None:
+            self._say(summary_of(manifest, seed=order.seed, shown=self._destination.shown))
         if error is not None:
             self._console.print(f"[red]error:[/] {escape(error)}", soft_wrap=True)
         return 0 if error is None else 1
 
-    def _sum_up(self, manifest: dict[str, Any] | None, *, seed: int) -> None:
-        """What was delivered, for a person."""
-        if manifest is None:
-            return
-        size = sum(file["bytes"] for file in manifest["files"])
-        by_label = ", ".join(f"{k}: {v:,}" for k, v in manifest["delivered"].items())
-        count = len(manifest["files"])
-        files = f"{count:,} {'file' if count == 1 else 'files'}, {size / 1e6:,.1f} MB"
-        said = [f"{manifest['rows']:,} rows in {files}, seed {seed}: {self._destination.shown}"]
-        if len(manifest["delivered"]) > 1:
-            said.append(by_label)
-        took = manifest["acceptance"]
-        if took["rejected"] or took["duplicates"]:
-            said.append(
-                f"{took['drawn']:,} draws: {took['rejected']:,} rejected, {took['duplicates']:,} "
-                f"duplicates, {took['rate']:.1%} kept"
-            )
-        Console(highlight=False).print(escape("\n".join(said)), soft_wrap=True)
+    def _plan(self, taken: TakenIn) -> int:
+        """Leave order.json for shares that are made elsewhere."""
+        order = taken.order
+        OrderFolder(order, self._destination).claim()
+        self._say(
+            f"{self._destination.shown}/{ORDER_FILE}: {order.chunks:,} chunks of "
+            f"{order.chunk_rows:,} rows, about {taken.row_bytes * order.n / 1e6:,.1f} MB in all, "
+            f"seed {order.seed}"
+        )
+        return 0
 
-
-class _Watch:
-    """Moves the bar."""
-
-    def __init__(self, bar: Progress, task: TaskID) -> None:
-        self._bar, self._task = bar, task
-        self._tally: Tally | None = None
-
-    def start(self, tally: Tally) -> None:
-        """What is there already does not count for the rate."""
-        self._tally = tally
-        self._bar.reset(self._task, completed=tally.rows)
-
-    def advance(self, _: Receipt) -> None:
-        """One more chunk."""
-        assert self._tally is not None
-        self._bar.update(self._task, completed=self._tally.rows)
-
-
-class _Rate(ProgressColumn):
-    """Rows a second."""
-
-    def render(self, task: Task) -> Text:
-        speed = task.finished_speed or task.speed
-        return Text("" if speed is None else f"{speed:,.0f} rows/s")
-
-
-def _bar(console: Console) -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        _Rate(),
-        TimeRemainingColumn(),
-        console=console,
-    )
-
-
-def _rows(fulfilment: Fulfilment) -> int:
-    manifest = fulfilment.manifest
-    return fulfilment.tally.rows if manifest is None else manifest["rows"]
+    def _say(self, text: str) -> None:
+        Console(highlight=False).print(escape(text), soft_wrap=True)

@@ -20,9 +20,11 @@ from service.augmentation.records import Record
 from service.augmentation.store import Event, OrderStore
 from service.engine import Engine
 from service.errors import UnknownOrder
+from service.reports.writing import HTML_FILE, JSON_FILE
 
 LOOK_EVERY_S = 0.5  # how soon an event stream notices that the service leaves
 PING_S = 15.0
+REPORT_TYPES = {HTML_FILE: "text/html; charset=utf-8", JSON_FILE: "application/json"}
 
 
 @dataclass(frozen=True)
@@ -117,13 +119,14 @@ class Board:
             UnknownOrder: there is no such order, or no such file yet.
         """
         record = await self.record(id_)
-        listed = {file["name"]: file["sha256"] for file in await self._files(record)}
+        files = [*await self._files(record), *await self._report_files(record)]
+        listed = {file["name"]: file["sha256"] for file in files}
         if name not in listed:
             raise UnknownOrder(f"order {id_} has no file {name[:80]!r}; `files` lists those it has")
         return OrderFile(
             path=self._holdings.folder / id_ / name,
             sha256=listed[name],
-            media_type=FORMATS[record.order.format].media_type,
+            media_type=REPORT_TYPES.get(name, FORMATS[record.order.format].media_type),
         )
 
     async def record(self, id_: str) -> Record:
@@ -154,6 +157,14 @@ class Board:
             return errand.files
         manifest = await asyncio.to_thread(lambda: self._holdings.of(record).manifest)
         return [] if manifest is None else list(manifest["files"])
+
+    async def _report_files(self, record: Record) -> list[dict[str, Any]]:
+        """The files of the quality report of an order that has ended."""
+        if not record.ended:
+            return []
+        manifest = await asyncio.to_thread(lambda: self._holdings.of(record).manifest)
+        report = None if manifest is None else manifest["quality_report"]
+        return [] if report is None else list(report["files"])
 
     def document(
         self, record: Record, *, files: list[dict[str, Any]] | None = None

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
-from jaxtyping import Float, Int64
+from jaxtyping import Int64
 from numpy.typing import NDArray
 
 from service.augmentation.duplicates import Hash, hashes_of
@@ -26,7 +26,9 @@ from service.augmentation.plan import (
     seed_of,
     slots_of,
 )
+from service.contract import TableData
 from service.queries import (
+    Cells,
     Classified,
     Classify,
     Images,
@@ -46,10 +48,11 @@ class ChunkRows:
     """Rows that a chunk delivers, in slot order, and what it took to get them.
 
     `images` float32 [m, C, H, W]; row i is row `rows[i]` of `sample` with `seeds[i]` and its label.
+    Of a table they are cells, float64 [m, columns], and `table` says what they mean.
     """
 
     chunk: int
-    images: Images
+    images: Images | Cells
     labels: Int64[np.ndarray, " m"] | None
     seeds: Int64[np.ndarray, " m"]
     rows: Int64[np.ndarray, " m"]
@@ -58,6 +61,7 @@ class ChunkRows:
     rejected: int
     duplicates: int
     hashes: tuple[Hash, ...] = ()
+    table: TableData | None = None
 
     def __len__(self) -> int:
         return len(self.images)
@@ -69,9 +73,10 @@ class _Draws:
 
     slots: Int64[np.ndarray, " draws"]
     seed: int
-    images: Images
+    images: Images | Cells
     accepted: NDArray[np.bool_]
     hashes: list[Hash] | None
+    table: TableData | None = None
 
 
 @dataclass
@@ -80,7 +85,8 @@ class _Filling:
 
     places: int
     banned: frozenset[Hash]
-    images: Images | None = None
+    images: Images | Cells | None = None
+    table: TableData | None = None
     drawn: int = 0
     rejected: int = 0
     duplicates: int = 0
@@ -95,7 +101,8 @@ class _Filling:
     def merge(self, draws: _Draws) -> None:
         """Put each accepted draw into its slot, unless an earlier one took it."""
         if self.images is None:
-            self.images = np.zeros((self.places, *draws.images.shape[1:]), np.float32)
+            self.images = np.zeros((self.places, *draws.images.shape[1:]), draws.images.dtype)
+            self.table = draws.table
         self.drawn += len(draws.slots)
         self.rejected += int((~draws.accepted).sum())
         rows = np.flatnonzero(draws.accepted & ~self.full[draws.slots])
@@ -213,7 +220,7 @@ async def _draw(
         assert isinstance(result, Sampled)
         accepted = await judge(ask, order, result.samples, wanted)
         hashes = await asyncio.to_thread(hashes_of, result.samples) if order.unique else None
-    return _Draws(slots, seed, result.samples, accepted, hashes)
+    return _Draws(slots, seed, result.samples, accepted, hashes, result.table)
 
 
 async def judge(
@@ -249,7 +256,7 @@ def _delivered(
     kept = np.flatnonzero(filling.full)
     assert filling.images is not None, "a chunk has at least one round"
     whole = len(kept) == filling.places
-    images: Float[np.ndarray, "m c h w"] = filling.images if whole else filling.images[kept]
+    images: Images | Cells = filling.images if whole else filling.images[kept]
     return ChunkRows(
         chunk=chunk,
         images=images,
@@ -261,4 +268,5 @@ def _delivered(
         rejected=filling.rejected,
         duplicates=filling.duplicates,
         hashes=tuple(filling.hashes[slot] for slot in kept.tolist()) if order.unique else (),
+        table=filling.table,
     )

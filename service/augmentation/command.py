@@ -59,7 +59,27 @@ def augment(  # noqa: PLR0917  options are what a person may give
     ] = None,
     max_draws: Annotated[int, typer.Option(min=1, help="Draws a row at most, over a chunk.")] = 100,
     unique: Annotated[bool, typer.Option("--unique", help="No two rows look the same.")] = False,
-    workers: Annotated[int, typer.Option(min=1, max=64, help="Chunks made side by side.")] = 2,
+    report: Annotated[
+        bool, typer.Option(help="Make a quality report once all files are there.")
+    ] = True,
+    workers: Annotated[
+        int, typer.Option(min=1, max=4096, help="Chunks made side by side, or Ray actors.")
+    ] = 2,
+    backend: Annotated[
+        str,
+        typer.Option(envvar="REVERIE_AUGMENT_BACKEND", help="Who makes the files: local or ray."),
+    ] = "local",
+    ray_address: Annotated[
+        str,
+        typer.Option(envvar="REVERIE_RAY_ADDRESS", help="HOST:PORT of a Ray cluster, or auto."),
+    ] = "",
+    gpus_per_worker: Annotated[
+        float,
+        typer.Option(envvar="REVERIE_RAY_GPUS_PER_WORKER", help="GPUs that a Ray actor asks for."),
+    ] = 0.0,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Only write order.json, for shares made elsewhere.")
+    ] = False,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda:N.")] = "auto",
     store: Annotated[
         Path, typer.Option("--store", envvar="REVERIE_MODELS_STORE", help="Folder of packages.")
@@ -78,7 +98,14 @@ def augment(  # noqa: PLR0917  options are what a person may give
     from service.settings import Settings  # noqa: PLC0415
 
     try:
-        settings = Settings(models_store=store, device=device)
+        settings = Settings(
+            models_store=store,
+            device=device,
+            augment_backend=_one_of("backend", backend),
+            ray_address=ray_address,
+            ray_workers=workers,
+            ray_gpus_per_worker=gpus_per_worker,
+        )
         asked = Asked(
             model=model,
             n=n,
@@ -94,8 +121,9 @@ def augment(  # noqa: PLR0917  options are what a person may give
             values=_one_of("values", values),
             accept=Acceptance(max_p_value_rejected=accept_p, judge=judge, max_draws=max_draws),
             unique=unique,
+            report=report,
         )
-        code = asyncio.run(_fulfil(asked, out, settings, workers))
+        code = asyncio.run(_fulfil(asked, out, settings, workers, plan=plan))
     except ValidationError as error:
         first = error.errors()[0]
         _refuse(f"setting {first['loc'][0]}={first['input']!r}: {first['msg']}")
@@ -107,12 +135,19 @@ def augment(  # noqa: PLR0917  options are what a person may give
     raise typer.Exit(code)
 
 
-async def _fulfil(asked: Asked, out: str, settings: Any, workers: int) -> int:  # noqa: ANN401
+async def _fulfil(
+    asked: Asked,
+    out: str,
+    settings: Any,  # noqa: ANN401
+    workers: int,
+    *,
+    plan: bool,
+) -> int:
     """Take the order in and run it to its end; the exit status."""
     from service.augmentation.bench import Bench  # noqa: PLC0415
 
     async with Bench(asked, out, settings) as bench:
-        return await bench.run(workers)
+        return await bench.run(workers, plan=plan)
 
 
 def _labels(given: str | None) -> Labels | None:
@@ -146,7 +181,12 @@ def _one_of(option: str, given: str) -> Any:  # noqa: ANN401  one of the literal
     from service.augmentation.order import Dtype, Format  # noqa: PLC0415
     from service.errors import InvalidInput  # noqa: PLC0415
 
-    known = {"format": get_args(Format), "dtype": get_args(Dtype), "values": ("mean", "sample")}
+    known = {
+        "format": get_args(Format),
+        "dtype": get_args(Dtype),
+        "values": ("mean", "sample"),
+        "backend": ("local", "ray"),
+    }
     if given not in known[option]:
         raise InvalidInput(f"--{option} {given!r} is not one of {', '.join(known[option])}")
     return given

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -53,6 +53,7 @@ class Desk:
 
     async def start(self) -> None:
         """Go on with what is unfinished, in the background."""
+        self._count({})
         self._loop = asyncio.create_task(self._serve(), name="orders")
 
     async def stop(self) -> None:
@@ -154,9 +155,11 @@ class Desk:
         expired = self._clock() - self.settings.order_ttl_s
         for id_ in await self._holdings.aside(lambda: store.expired(before=expired)):
             await self._holdings.forget(id_)
-        counts = await self._holdings.aside(store.counts)
+        self._count(await self._holdings.aside(store.counts))
+
+    def _count(self, orders: Mapping[str, int]) -> None:
         for state in ORDER_STATES:
-            self.engine.metrics.augmentations.labels(state=state).set(counts.get(state, 0))
+            self.engine.metrics.augmentations.labels(state=state).set(orders.get(state, 0))
 
     async def _enter(self, taken: TakenIn, *, key: str | None, body: str) -> dict[str, Any]:
         """Keep an order that can be made, and see to it from now on."""

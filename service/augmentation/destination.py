@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Protocol
 from service.augmentation.holds import Held
 
 if TYPE_CHECKING:
-    from pyarrow.fs import FileSystem
+    from pyarrow.fs import FileInfo, FileSystem
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _TEMPORARY = ".tmp"
@@ -44,12 +44,16 @@ class Destination(Protocol):
         """A file's content; None if it is not there."""
         ...
 
-    def names(self, subfolder: str = "") -> list[str]:
-        """The files of the folder, or of one subfolder, sorted; none if it is not there."""
+    def sizes(self, subfolder: str = "") -> dict[str, int]:
+        """Bytes by name, of the folder's files or of one subfolder's, sorted; none: not there."""
         ...
 
     def remove(self, name: str) -> None:
         """Remove a file, or a subfolder of files; nothing happens if it is not there."""
+        ...
+
+    def sweep(self) -> None:
+        """Remove what killed processes were writing; nobody else may write meanwhile."""
         ...
 
 
@@ -87,14 +91,16 @@ class LocalFolder:
         except (FileNotFoundError, NotADirectoryError):
             return None
 
-    def names(self, subfolder: str = "") -> list[str]:
+    def sizes(self, subfolder: str = "") -> dict[str, int]:
         """See `Destination`."""
         folder = self.path / subfolder
         if not folder.is_dir():
-            return []
-        return sorted(
-            p.name for p in folder.iterdir() if p.is_file() and not p.name.endswith(_TEMPORARY)
-        )
+            return {}
+        return {
+            p.name: p.stat().st_size
+            for p in sorted(folder.iterdir())
+            if p.is_file() and not p.name.endswith(_TEMPORARY)
+        }
 
     def remove(self, name: str) -> None:
         """See `Destination`."""
@@ -107,7 +113,7 @@ class LocalFolder:
             path.unlink(missing_ok=True)
 
     def sweep(self) -> None:
-        """Remove what a killed process was writing."""
+        """See `Destination`."""
         for stale in self.path.glob(f"**/.*{_TEMPORARY}"):
             stale.unlink(missing_ok=True)
 
@@ -150,17 +156,10 @@ class RemoteFolder:
         except FileNotFoundError:
             return None
 
-    def names(self, subfolder: str = "") -> list[str]:
+    def sizes(self, subfolder: str = "") -> dict[str, int]:
         """See `Destination`."""
-        from pyarrow.fs import FileSelector, FileType  # noqa: PLC0415  only remote orders need it
-
-        folder = str(PurePosixPath(self._path) / subfolder)
-        found = self._fs.get_file_info(FileSelector(folder, allow_not_found=True))
-        return sorted(
-            f.base_name
-            for f in found
-            if f.type == FileType.File and not f.base_name.endswith(_TEMPORARY)
-        )
+        found = sorted(self._files(subfolder), key=lambda file: file.base_name)
+        return {f.base_name: f.size for f in found if not f.base_name.endswith(_TEMPORARY)}
 
     def remove(self, name: str) -> None:
         """See `Destination`."""
@@ -172,6 +171,21 @@ class RemoteFolder:
                 self._fs.delete_file(path)
             case FileType.Directory:
                 self._fs.delete_dir(path)
+
+    def sweep(self) -> None:
+        """See `Destination`."""
+        if self._fs.type_name in _PUBLISHES_WHOLE:
+            return
+        for file in self._files("", recursive=True):
+            if file.base_name.endswith(_TEMPORARY):
+                self._fs.delete_file(file.path)
+
+    def _files(self, subfolder: str, *, recursive: bool = False) -> list[FileInfo]:
+        from pyarrow.fs import FileSelector, FileType  # noqa: PLC0415  as above
+
+        folder = str(PurePosixPath(self._path) / subfolder)
+        selector = FileSelector(folder, allow_not_found=True, recursive=recursive)
+        return [f for f in self._fs.get_file_info(selector) if f.type == FileType.File]
 
 
 def open_destination(where: str) -> Destination:

@@ -1,4 +1,4 @@
-"""Rows that repeat: hashes of pixels, and which rows of an order have one that came before.
+"""Rows that repeat: hashes of what they show, and which rows of an order came before.
 
 images ──8-bit pixels──► 128-bit hashes ──256 partitions on disk──► {chunk: hashes to ban}
 """
@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.domain.images import to_pixels
-from service.queries import Images
+from service.queries import Cells, Images
 
 HASH_BYTES = 16
 PARTITIONS = 256
@@ -30,10 +30,14 @@ class TooManyRepeats(Exception):
     """The model gives fewer different images than were ordered."""
 
 
-def hashes_of(images: Images) -> list[Hash]:
-    """BLAKE2b-128 of each image's 8-bit pixels: two that look the same are the same."""
-    pixels = np.ascontiguousarray(to_pixels(images))
-    return [hashlib.blake2b(row.data, digest_size=HASH_BYTES).digest() for row in pixels]
+def hashes_of(images: Images | Cells) -> list[Hash]:
+    """BLAKE2b-128 of each image's 8-bit pixels: two that look the same are the same.
+
+    Of a table's rows, which have one axis, of all their cells.
+    """
+    compared = images if images.ndim == 2 else to_pixels(images)
+    rows = np.ascontiguousarray(compared)
+    return [hashlib.blake2b(row.data, digest_size=HASH_BYTES).digest() for row in rows]
 
 
 def repeats(chunks: Iterable[tuple[int, bytes]]) -> dict[int, list[Hash]]:

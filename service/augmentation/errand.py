@@ -16,10 +16,12 @@ from typing import Any, Protocol
 import structlog
 
 from service.augmentation.asking import PinnedModels
+from service.augmentation.backends.choice import backend_of
 from service.augmentation.folder import AnotherOrder, OrderFolder, Receipt
 from service.augmentation.holds import Failed, Held, Reason
 from service.augmentation.manifest import Tally, manifest_of
 from service.augmentation.records import Record, State
+from service.augmentation.reporting import Reporter
 from service.augmentation.runner import Fulfilment, Writing
 from service.augmentation.store import Event, OrderStore
 from service.engine import Engine
@@ -173,13 +175,15 @@ class Errand:
         bell.set()
 
     async def _run(self) -> None:
-        models = self._models
+        backend = backend_of(
+            self._engine.settings, self._folder, self._models, writing=self._writing
+        )
         fulfilment = self._fulfilment = Fulfilment(
             self._folder,
-            models,
+            backend,
             writing=self._writing,
-            made_on=lambda: models.made_on(self.record.order.model),
             on_chunk=self._note,
+            report=Reporter(self._folder, self._engine.settings.models_store),
         )
         self._began_at, self._rows_before = time.monotonic(), None
         try:

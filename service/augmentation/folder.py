@@ -11,8 +11,10 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from itertools import islice
 from typing import Any
 
 from service.augmentation.chunks import ChunkRows
@@ -26,6 +28,7 @@ ORDER_FILE = "order.json"
 MANIFEST_FILE = "manifest.json"
 RECEIPTS = ".receipts"
 MAX_PASSES = 32
+READERS = 16  # receipts that are read at a time
 
 
 class AnotherOrder(Exception):
@@ -71,7 +74,7 @@ class OrderFolder:
         """
         content = self.destination.read(ORDER_FILE)
         if content is None:
-            if self.destination.names() or self.destination.names(DATA):
+            if self.destination.sizes() or self.destination.sizes(DATA):
                 raise AnotherOrder("the folder has files and no order: give an empty one")
             return False
         found = read_order(content)
@@ -89,10 +92,24 @@ class OrderFolder:
             AnotherOrder: the folder holds another order, or files of something else.
             Held: there is no space.
         """
+        self.claim()
+        names = self.destination.sizes(RECEIPTS)
+        return list(self._read(n for n in names if n.startswith("chunk-") and n.endswith(".json")))
+
+    def claim(self) -> None:
+        """Claim the folder for this order, unless it is this order's already.
+
+        Raises:
+            AnotherOrder: the folder holds another order, or files of something else.
+            Held: there is no space.
+        """
         if not self.is_ours():
             self.destination.write(ORDER_FILE, _pretty(self.order.document()))
         self._passes = self._read_passes()
-        return list(self._receipts())
+
+    def receipts_of(self, chunks: Iterable[int]) -> list[Receipt]:
+        """The valid receipts of a few chunks, without a look at all the others."""
+        return list(self._read(f"chunk-{chunk}.json" for chunk in chunks))
 
     @property
     def manifest(self) -> dict[str, Any] | None:
@@ -135,6 +152,10 @@ class OrderFolder:
         self.destination.write(_receipt(rows.chunk, "json"), json.dumps(asdict(receipt)).encode())
         return receipt
 
+    def forget(self, chunk: int) -> None:
+        """Let a chunk count as missing."""
+        self.destination.remove(_receipt(chunk, "json"))
+
     def new_pass(self) -> list[int]:
         """Once all chunks are there: those to make again, since other chunks have rows of theirs.
 
@@ -169,16 +190,22 @@ class OrderFolder:
         self.destination.write(MANIFEST_FILE, _pretty(manifest))
         self.destination.remove(RECEIPTS)
 
-    def _receipts(self) -> Iterator[Receipt]:
-        """Receipts that count: those of before a chunk's last pass do not."""
-        for name in self.destination.names(RECEIPTS):
-            if name.startswith("chunk-") and name.endswith(".json"):
-                content = self.destination.read(f"{RECEIPTS}/{name}")
-                assert content is not None, "receipts are removed by nobody else"
-                found = json.loads(content)
-                receipt = Receipt(**found | {"delivered": tuple(found["delivered"])})
-                if receipt.passes == self._passes_of(receipt.chunk):
-                    yield receipt
+    def _read(self, names: Iterable[str]) -> Iterator[Receipt]:
+        """Receipts that count: those of before a chunk's last pass do not.
+
+        Several are read at a time, since an object store takes milliseconds for each.
+        """
+        waiting = iter(names)
+        with ThreadPoolExecutor(READERS) as pool:
+            while some := list(islice(waiting, READERS * 64)):
+                for content in pool.map(self.destination.read, (f"{RECEIPTS}/{n}" for n in some)):
+                    if content is not None and self._counts(
+                        receipt := receipt_from(json.loads(content))
+                    ):
+                        yield receipt
+
+    def _counts(self, receipt: Receipt) -> bool:
+        return receipt.passes == self._passes_of(receipt.chunk)
 
     def _hashes(self) -> Iterator[tuple[int, bytes]]:
         for chunk in range(self.order.chunks):
@@ -210,6 +237,11 @@ def read_order(content: bytes) -> Order:
         return from_document(json.loads(content))
     except ValueError as error:
         raise AnotherOrder(f"order.json in the folder cannot be read: {error}") from error
+
+
+def receipt_from(found: dict[str, Any]) -> Receipt:
+    """The receipt that `asdict` made a document of."""
+    return Receipt(**found | {"delivered": tuple(found["delivered"])})
 
 
 def _receipt(chunk: int, suffix: str) -> str:

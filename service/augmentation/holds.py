@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-Reason = Literal["no_space", "model_missing", "model_changed", "model_unloaded"]
+Reason = Literal["no_space", "model_missing", "model_changed", "model_unloaded", "no_workers"]
 
 
 class Held(Exception):

@@ -16,6 +16,7 @@ from service.augmentation.chunks import Ask, ChunkRows, judge
 from service.augmentation.formats import FORMATS
 from service.augmentation.order import Order
 from service.augmentation.plan import labels_of
+from service.augmentation.reporting import pinned
 from service.augmentation.resolve import Asked, resolve
 from service.engine import Engine
 from service.errors import NoSpace
@@ -43,8 +44,15 @@ async def take_in(asked: Asked, engine: Engine, judges: Engine, call: Call) -> T
     registry, judging = engine.registry, judges.registry
     model = registry.get(asked.model)
     judge_model = None if asked.accept.judge is None else judging.get(asked.accept.judge)
+    wanted = asked.report and engine.settings.order_reports
     order = resolve(
-        asked, model.manifest, judge_model.manifest if judge_model else None, engine.settings
+        asked,
+        model.manifest,
+        judge_model.manifest if judge_model else None,
+        engine.settings,
+        report=await asyncio.to_thread(pinned, model.manifest, engine.settings.models_store)
+        if wanted
+        else None,
     )
 
     async def ask(reference: str, query: Query) -> Result:
@@ -77,6 +85,7 @@ async def _trial(order: Order, ask: Ask, *, chain: bool) -> ChunkRows:
     return ChunkRows(
         chunk=0,
         images=result.samples,
+        table=result.table,
         labels=labels,
         seeds=np.full(count, order.seed, np.int64),
         rows=np.arange(count, dtype=np.int64),

@@ -102,8 +102,10 @@ class Tally:
         )
 
 
-def manifest_of(tally: Tally, *, error: str | None) -> dict[str, Any]:
-    """What manifest.json says."""
+def manifest_of(
+    tally: Tally, *, error: str | None, report: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """What manifest.json says; `report` is what it says of the quality report."""
     order = tally.order
     return {
         "schema_version": 1,
@@ -123,7 +125,7 @@ def manifest_of(tally: Tally, *, error: str | None) -> dict[str, Any]:
         "delivered": tally.delivered,
         "acceptance": tally.acceptance,
         "files": tally.files,
-        "quality_report": None,
+        "quality_report": report,
     }
 
 

@@ -36,6 +36,18 @@ class Acceptance:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Reporting:
+    """What the order's quality report is made with; it decides no row.
+
+    `reference` is the sha256 of the real images in the model's package.
+    """
+
+    reference: str | None = None
+    judge: str | None = None
+    judge_digest: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Order:
     """`n` rows of one model, in chunks of `chunk_rows`; `counts` has a number for each label."""
 
@@ -54,6 +66,7 @@ class Order:
     values: Literal["mean", "sample"] = "mean"
     accept: Acceptance = field(default_factory=Acceptance)
     unique: bool = False
+    report: Reporting | None = None
 
     @property
     def chunks(self) -> int:
@@ -75,8 +88,9 @@ class Order:
 
     @property
     def fingerprint(self) -> str:
-        """The sha256 of the order: the same for the same bytes."""
-        canonical = json.dumps(self.document(), sort_keys=True, separators=(",", ":"))
+        """The sha256 of the order without its report: the same for the same bytes of rows."""
+        decisive = {key: value for key, value in self.document().items() if key != "report"}
+        canonical = json.dumps(decisive, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()
 
 
@@ -92,6 +106,8 @@ def from_document(document: dict[str, Any]) -> Order:
     given = dict(document)
     try:
         given["accept"] = Acceptance(**given["accept"])
+        if given.get("report") is not None:
+            given["report"] = Reporting(**given["report"])
         for name in ("labels", "counts"):
             given[name] = None if given[name] is None else tuple(given[name])
         return Order(**given)

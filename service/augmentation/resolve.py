@@ -5,23 +5,17 @@ Asked + the model's manifest ──► Order, which decides every byte
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from service.augmentation.formats import FORMATS, MAX_CSV_PIXELS
-from service.augmentation.order import Acceptance, Dtype, Format, Order
+from service.augmentation.examples import check_format, chunk_rows_of, dtype_of
+from service.augmentation.order import Acceptance, Dtype, Format, Order, Reporting
 from service.augmentation.plan import BLOCK_ROWS, MAX_ROWS
-from service.contract import ImageData, Manifest, Role
+from service.contract import ImageData, Manifest, Role, TableData
 from service.domain.randomness import draw_seed
 from service.errors import InvalidInput, MissingCapability
 from service.settings import Settings
-
-CHUNK_BYTES = 8 * 2**20  # of float32 pixels, where nothing else is asked
-MAX_CHUNK_BYTES = 256 * 2**20
-MAX_DEFAULT_CHUNK_ROWS = 8192
-MAX_CHUNK_ROWS = 65536
 
 Labels = Mapping[str, int] | Literal["balanced"]
 
@@ -55,16 +49,25 @@ class Asked:
     values: Literal["mean", "sample"] = "mean"
     accept: Acceptance = field(default_factory=Acceptance)
     unique: bool = False
+    report: bool = True
 
 
-def resolve(asked: Asked, model: Manifest, judge: Manifest | None, settings: Settings) -> Order:
+def resolve(
+    asked: Asked,
+    model: Manifest,
+    judge: Manifest | None,
+    settings: Settings,
+    *,
+    report: Reporting | None = None,
+) -> Order:
     """The order that was meant.
 
     Raises:
         InvalidInput: with a pointer at what is wrong.
         MissingCapability: the model, or its judge, cannot do this.
     """
-    shape = _image_shape(model)
+    _check_sampling(model)
+    check_format(asked.format, asked.dtype, model)
     counts = _counts(asked, model)
     n = sum(counts) if counts is not None else (asked.n or 0)
     _check_rows(n, settings)
@@ -75,8 +78,8 @@ def resolve(asked: Asked, model: Manifest, judge: Manifest | None, settings: Set
         n=n,
         seed=draw_seed() if asked.seed is None else asked.seed,
         format=asked.format,
-        dtype=_dtype(asked, shape),
-        chunk_rows=_chunk_rows(asked, shape),
+        dtype=dtype_of(asked.format, asked.dtype),
+        chunk_rows=chunk_rows_of(asked.chunk_rows, model),
         labels=model.labels.names if counts is not None and model.labels else None,
         counts=counts,
         truncation=asked.truncation,
@@ -85,17 +88,15 @@ def resolve(asked: Asked, model: Manifest, judge: Manifest | None, settings: Set
         values=asked.values,
         accept=_acceptance(asked.accept, model, judge, conditional=counts is not None),
         unique=asked.unique,
+        report=report,
     )
 
 
-def _image_shape(model: Manifest) -> tuple[int, int, int]:
+def _check_sampling(model: Manifest) -> None:
     if "sample" not in model.capabilities:
         raise MissingCapability(
             f"{model.id} cannot sample; it can {', '.join(model.capabilities) or 'do nothing'}"
         )
-    if not isinstance(model.data, ImageData):
-        raise MissingCapability(f"{model.id} is a model of tables, whose orders are not made yet")
-    return model.data.shape
 
 
 def _counts(asked: Asked, model: Manifest) -> tuple[int, ...] | None:
@@ -112,7 +113,13 @@ def _counts(asked: Asked, model: Manifest) -> tuple[int, ...] | None:
         if asked.n is None:
             raise InvalidInput("n is missing: say how many rows", pointer="/n")
         return None
-    names = model.labels.names
+    unasked = asked.labels is None and asked.top_up is None
+    if unasked and asked.n is not None and isinstance(model.data, TableData):
+        return None  # rows as they come: labels are as frequent as in the training rows
+    return _by_label(asked, model.labels.names)
+
+
+def _by_label(asked: Asked, names: tuple[str, ...]) -> tuple[int, ...]:
     if asked.top_up is not None:
         counts = _topped_up(asked.top_up, names)
     elif isinstance(asked.labels, Mapping):
@@ -130,7 +137,9 @@ def _counts(asked: Asked, model: Manifest) -> tuple[int, ...] | None:
 
 
 def is_conditional(model: Manifest) -> bool:
-    """Whether the model samples by class."""
+    """Whether an order of the model is by class: a table's is where it asks for labels."""
+    if isinstance(model.data, TableData):
+        return model.data.label_column is not None and model.labels is not None
     spec = model.functions.get("generate") or model.functions["sweep"]
     return spec.input(Role.LABEL) is not None and model.labels is not None
 
@@ -197,37 +206,6 @@ def _check_sweeps(burn_in: int | None, settings: Settings) -> None:
         )
 
 
-def _dtype(asked: Asked, shape: tuple[int, int, int]) -> Dtype:
-    eight_bit = FORMATS[asked.format].eight_bit
-    if asked.format == "csv" and math.prod(shape) > MAX_CSV_PIXELS:
-        raise InvalidInput(
-            f"csv has a column a pixel, and {math.prod(shape)} exceed {MAX_CSV_PIXELS}: order "
-            "parquet or imagefolder",
-            pointer="/format",
-        )
-    if eight_bit and asked.dtype == "float32":
-        raise InvalidInput(
-            f"{asked.format} holds 8-bit pixels: leave dtype out, or order parquet, arrow or npz",
-            pointer="/dtype",
-        )
-    return "uint8" if eight_bit else (asked.dtype or "float32")
-
-
-def _chunk_rows(asked: Asked, shape: tuple[int, int, int]) -> int:
-    row_bytes = 4 * math.prod(shape)
-    largest = max(1, min(MAX_CHUNK_BYTES // row_bytes, MAX_CHUNK_ROWS))
-    if asked.chunk_rows is None:
-        fitting = max(1, min(CHUNK_BYTES // row_bytes, MAX_DEFAULT_CHUNK_ROWS))
-        return 1 << (fitting.bit_length() - 1)
-    if not 1 <= asked.chunk_rows <= largest:
-        raise InvalidInput(
-            f"chunk_rows={asked.chunk_rows} is not between 1 and {largest}, which for this model "
-            f"is {largest * row_bytes // 2**20} MiB",
-            pointer="/chunk_rows",
-        )
-    return asked.chunk_rows
-
-
 def _acceptance(
     rule: Acceptance, model: Manifest, judge: Manifest | None, *, conditional: bool
 ) -> Acceptance:
@@ -265,7 +243,8 @@ def _check_scores(method: str | None, model: Manifest) -> None:
 def _check_judge(judge: Manifest, model: Manifest) -> None:
     if "classify" not in judge.capabilities:
         raise MissingCapability(f"{judge.id} cannot classify, so it cannot judge")
-    if not isinstance(judge.data, ImageData) or judge.data.shape != _image_shape(model):
+    shapes = [m.data.shape if isinstance(m.data, ImageData) else None for m in (judge, model)]
+    if shapes[0] is None or shapes[0] != shapes[1]:
         raise InvalidInput(
             f"{judge.id} does not take images like those of {model.id}", pointer="/accept/judge"
         )

@@ -1,7 +1,6 @@
-"""Run an order to its end: all missing chunks, a few at a time, then the passes and the manifest.
+"""Run an order to its end: all missing chunks, by some backend, then the passes and the manifest.
 
-missing ──workers──► make_chunk ──thread──► encode, write, sync ──► receipt
-all there ──► repeats? make those again ──► manifest
+missing ──Backend──► receipts ──► all there: repeats? make those again ──► manifest
 """
 
 from __future__ import annotations
@@ -9,22 +8,19 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from typing import Any, TypeVar
 
-from service.augmentation.chunks import Ask, make_chunk
+from service.augmentation.backends import Backend
 from service.augmentation.folder import OrderFolder, Receipt
 from service.augmentation.holds import Failed
 from service.augmentation.manifest import Tally, manifest_of
 from service.errors import ServiceError
 
-CHUNKS_IN_FLIGHT = 2  # one is computed while the other is written
-CALLS_IN_FLIGHT = 4  # blocks of 64 rows that wait or run: fills the slots of a chain
 NICENESS = 10
 
-MadeOn = Callable[[], Mapping[str, str]]
+MakeReport = Callable[[], Awaitable[dict[str, Any] | None]]
 T = TypeVar("T")
 
 
@@ -49,25 +45,25 @@ class Fulfilment:
     def __init__(
         self,
         folder: OrderFolder,
-        ask: Ask,
+        backend: Backend,
         *,
         writing: Writing,
-        workers: int = CHUNKS_IN_FLIGHT,
-        made_on: MadeOn = dict,
         on_start: Callable[[Tally], None] = lambda _: None,
         on_chunk: Callable[[Receipt], None] = lambda _: None,
+        report: MakeReport | None = None,
     ) -> None:
-        """`ask` puts queries to models; `on_start` hears what is there, `on_chunk` what is new."""
+        """`backend` makes the chunks; `on_start` hears what is there, `on_chunk` what is new.
+
+        `report` is called once all files are there, and what it gives is put in the manifest.
+        """
         self.folder = folder
         self.tally = Tally(folder.order)
         self.manifest: dict[str, Any] | None = None  # once it has ended
-        self._ask = ask
+        self._backend = backend
         self._writing = writing
-        self._workers = workers
-        self._made_on = made_on
         self._on_start = on_start
         self._on_chunk = on_chunk
-        self._limit = asyncio.Semaphore(CALLS_IN_FLIGHT)
+        self._report = report
 
     async def run(self) -> None:
         """Go on from what the folder has, to the manifest.
@@ -84,44 +80,29 @@ class Fulfilment:
                 raise Failed(self.manifest["error"])
             return
         error: str | None = None
+        report: dict[str, Any] | None = None
         self._on_start(self.tally)
         try:
-            await self._make(self.tally.missing)
+            await self._backend.make(self.tally.missing, self._note)
             while again := await self._aside(self.folder.new_pass):
                 self.tally.drop(again)
-                await self._make(again)
+                await self._backend.make(again, self._note)
             error = self.tally.short
+            if self._report is not None and self.tally.rows:
+                report = await self._report()
         except Failed as failed:
             error = str(failed)
         except ServiceError as failed:
             error = f"the model failed: {failed.detail}"
-        manifest = manifest_of(self.tally, error=error)
+        manifest = manifest_of(self.tally, error=error, report=report)
         await self._aside(lambda: self.folder.close(manifest))
         self.manifest = manifest
         if error is not None:
             raise Failed(error)
 
-    async def _make(self, chunks: list[int]) -> None:
-        """Make these chunks with a few workers; the first failure stops them all."""
-        todo = iter(chunks)
-        tasks = [asyncio.create_task(self._work(todo)) for _ in range(self._workers)]
-        try:
-            await asyncio.gather(*tasks)
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-
-    async def _work(self, todo: Iterator[int]) -> None:
-        for chunk in todo:
-            banned = self.folder.banned(chunk)
-            rows = await make_chunk(
-                self._ask, self.folder.order, chunk, banned=banned, limit=self._limit
-            )
-            keep = partial(self.folder.keep, rows, made_on=self._made_on())
-            receipt = await self._aside(keep)
-            self.tally.add(receipt)
-            self._on_chunk(receipt)
+    def _note(self, receipt: Receipt) -> None:
+        self.tally.add(receipt)
+        self._on_chunk(receipt)
 
     async def _aside(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._writing, work)

@@ -59,10 +59,10 @@ class Lock:
     def __init__(self, path: Path) -> None:
         self._file = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
 
-    def taken(self) -> bool:
-        """Take it, if nobody has it."""
+    def taken(self, *, shared: bool = False) -> bool:
+        """Take it, if nobody has it; if nobody has it alone, where it is to be `shared`."""
         try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(self._file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         except BlockingIOError:
             return False
         return True

@@ -95,6 +95,23 @@ def read_frame(paths: Sequence[Path]) -> pd.DataFrame:
     return frame
 
 
+def frame_of_rows(rows: Sequence[Any]) -> pd.DataFrame:
+    """Rows of a table as a data frame; a list of fillings a row becomes `_row` and `_filling`.
+
+    Raises:
+        ImportError: pandas is not installed.
+    """
+    pandas = _optional("pandas", "to_pandas", "pip install pandas")
+    nested = rows and isinstance(rows[0], list)
+    lines = [
+        {"_row": i, "_filling": j, **filling}
+        for i, fillings in enumerate(rows if nested else ())
+        for j, filling in enumerate(fillings)
+    ]
+    frame: pd.DataFrame = pandas.DataFrame(lines if nested else list(rows))
+    return frame
+
+
 def _columns_of(paths: Sequence[Path]) -> Iterator[tuple[Path, Columns]]:
     """Each file with rows, read; files that tell of others are passed over."""
     for path in paths:

@@ -40,6 +40,7 @@ def sample(
     n: int | None = None,
     seed: int | None = None,
     labels: Labels | None = None,
+    conditions: Row | None = None,
     latents: ArrayLike | None = None,
     truncation: float | None = None,
     temperature: float | None = None,
@@ -56,6 +57,7 @@ def sample(
         n: how many; default 1, or one a latent.
         seed: an integer in [0, 2^53); left out, the server draws one and names it.
         labels: conditional models: one class for all, or n of them; indices or names.
+        conditions: models of tables: values that every row has, by column.
         latents: GANs: [n, latent], instead of a seed.
         truncation: GANs: 0 < ψ ≤ 1.
         temperature: energy models: T = 1/β, above 0.
@@ -69,6 +71,7 @@ def sample(
         "n": n,
         "seed": seed,
         "labels": _listed(labels),
+        "conditions": conditions,
         "latents": None if latents is None else np.asarray(latents, np.float32),
         "truncation": truncation,
         "temperature": temperature,

@@ -98,6 +98,7 @@ def augment(
     temperature: float | None = None,
     burn_in: int | None = None,
     values: Literal["mean", "sample"] | None = None,
+    report: bool | None = None,
     idempotency_key: str | None = None,
     **options: Unpack[Options],
 ) -> Request[OrderStatus]:
@@ -119,6 +120,7 @@ def augment(
         temperature: energy models: T = 1/β, above 0.
         burn_in: energy models: sweeps.
         values: energy models: `mean` or `sample`.
+        report: whether a quality report is made; default yes.
         idempotency_key: the same key gives the order that it gave before; by default a new one, so
             that a request that is sent again after a lost answer does not order twice.
         **options: `timeout_s` and `priority`, for the request that places the order.
@@ -128,6 +130,7 @@ def augment(
         "top_up": top_up, "format": format, "dtype": dtype,
         "chunk_rows": chunk_rows, "accept": accept, "unique": unique, "truncation": truncation,
         "temperature": temperature, "burn_in": burn_in, "values": values,
+        "report": report,
     }  # fmt: skip
     key = {"Idempotency-Key": idempotency_key or uuid.uuid4().hex}
     return request("POST", PATH, _status, fields=given, headers=key, options=options)

@@ -7,14 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float
 from numpy.typing import NDArray
 from PIL import Image
 
+from service.client.files import frame_of_rows
 from service.client.pictures import pictures
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Row = Mapping[str, Any]  # one example of a table, by column
 
@@ -85,6 +89,15 @@ class _Examples(Result):
         if not isinstance(self.examples, list):
             raise TypeError(f"{self.model} is a model of images; its examples are in `.array`")
         return self.examples
+
+    def to_pandas(self) -> pd.DataFrame:
+        """The rows of a model of tables, one a line; of fillings with `_row` and `_filling`.
+
+        Raises:
+            TypeError: the model is one of images.
+            ImportError: pandas is not installed.
+        """
+        return frame_of_rows(self.rows)
 
     def images(self) -> list[Image.Image]:
         """One picture an image, in order: 8 bits a channel, grey or RGB."""

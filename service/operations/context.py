@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from service.contract import FunctionSpec, ImageData, Manifest, Role
+from service.contract import FunctionSpec, ImageData, Manifest, Role, TableData
 from service.domain.arrays import Arrays
 from service.domain.feeding import ByRole, feed
 from service.domain.images import to_data_space
@@ -39,6 +39,14 @@ class Context:
         data = self.manifest.data
         if not isinstance(data, ImageData):
             raise MissingCapability(f"{self.model.id} is a model of tables, not of images")
+        return data
+
+    @property
+    def table(self) -> TableData:
+        """The columns of the model's rows."""
+        data = self.manifest.data
+        if not isinstance(data, TableData):
+            raise MissingCapability(f"{self.model.id} is a model of images, not of tables")
         return data
 
     def require(self, operation: str) -> None:

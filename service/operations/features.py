@@ -27,13 +27,23 @@ async def reconstruct(context: Context, query: Reconstruct) -> Reconstructed:
     """decode(encode(x)), or generate(encode(x))."""
     context.require("reconstruct")
     context.check_images(query.images)
-    features = await _features(context, query.images)
     if "decode" in context.manifest.functions:
+        features = await _features(context, query.images)
         x = await context.map_role("decode", {Role.HIDDEN: features}, Role.DATA)
     else:
-        inputs: ByRole = {Role.LATENT: features}
-        x = await context.map_role("generate", inputs, Role.DATA)
+        x = await context.map_role("generate", await _codes(context, query.images), Role.DATA)
     return Reconstructed(images=context.to_data_space(x))
+
+
+async def _codes(context: Context, images: Images) -> ByRole:
+    """What a generator makes the images from: the encoder's latents, and labels if it reads any."""
+    outputs = await context.map("encode", {Role.DATA: context.to_network(images)})
+    roles = {Role.HIDDEN: Role.LATENT, Role.LABEL: Role.LABEL}
+    return {
+        roles[tensor.role]: outputs[tensor.name]
+        for tensor in context.spec("encode").outputs
+        if tensor.role in roles
+    }
 
 
 async def classify(context: Context, query: Classify) -> Classified:

@@ -18,7 +18,7 @@ from service.operations.chain import Chains, read_out, run_chains
 from service.operations.context import Context
 from service.queries import Inpaint, Inpainted
 
-_FILLINGS = 2**32  # row keys: image · 2³² + filling, so that neither count matters to the other
+FILLINGS = 2**32  # row keys: image · 2³² + filling, so that neither count matters to the other
 _ON = 0.5  # a known grey value clamps a 0/1 unit by whether it reaches this
 
 
@@ -32,7 +32,7 @@ async def inpaint(context: Context, query: Inpaint) -> Inpainted:
     count = len(query.images)
     repeated = np.repeat(query.images, query.n, axis=0)
     holes = np.repeat(hole, query.n, axis=0)
-    rows = [image * _FILLINGS + filling for image in range(count) for filling in range(query.n)]
+    rows = [image * FILLINGS + filling for image in range(count) for filling in range(query.n)]
     chains = _chains(context, query, repeated, holes, seed=seed, rows=rows)
     outcome = await run_chains(context, chains)
     filled = context.to_data_space(await read_out(context, chains, outcome.state))

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float
 from numpy.typing import NDArray
 
-from service.contract import Latent, Role
+from service.contract import Latent, Role, TableData
 from service.domain import latent
 from service.domain.arrays import Arrays
 from service.domain.feeding import ByRole
@@ -23,6 +23,7 @@ from service.generation import GENERATE, SAMPLES, seeded_rows
 from service.model import CHAIN, free_of_clamps
 from service.operations.chain import Chains, diagnose, known, read_out, run_chains
 from service.operations.context import Context
+from service.operations.rows import sample_rows
 from service.queries import Diagnostics, Sample, Sampled
 
 
@@ -36,6 +37,8 @@ async def sample(context: Context, query: Sample) -> Sampled:
 
 
 async def _generate(context: Context, query: Sample) -> Sampled:
+    if isinstance(context.manifest.data, TableData):
+        return await _generate_rows(context, query)
     if query.latents is None:
         query = with_seed(query)
         assert query.seed is not None
@@ -51,6 +54,14 @@ async def _generate(context: Context, query: Sample) -> Sampled:
         inputs[Role.LABEL] = labels
     x = await context.map_role(GENERATE, inputs, Role.DATA)
     return Sampled(samples=context.to_data_space(x), seed=None)
+
+
+async def _generate_rows(context: Context, query: Sample) -> Sampled:
+    _refuse_chain_fields(context, query)
+    if query.latents is not None:
+        _given_latents(context, query)
+    known_labels(context, query.labels, function=GENERATE, n=query.n)
+    return await sample_rows(context, query, psi=_psi(context, query))
 
 
 def with_seed(query: Sample) -> Sample:
@@ -225,7 +236,7 @@ def known_labels(
     if labels is None:
         return None
     names = context.manifest.labels
-    if names is None or context.spec(function).input(Role.LABEL) is None:
+    if names is None or not _takes_labels(context, function):
         raise InvalidInput(
             f"{context.model.id} is not conditional: leave labels out", pointer="/labels"
         )
@@ -240,6 +251,13 @@ def known_labels(
                 f"label {label} is not between 0 and {classes - 1}", pointer=f"/labels/{i}"
             )
     return labels
+
+
+def _takes_labels(context: Context, function: str) -> bool:
+    """Whether a function is told its class: by an input, or, of tables, in the label's column."""
+    data = context.manifest.data
+    in_a_column = isinstance(data, TableData) and data.label_column is not None
+    return in_a_column or context.spec(function).input(Role.LABEL) is not None
 
 
 def _given_latents(context: Context, query: Sample) -> Float[np.ndarray, "n latent"]:

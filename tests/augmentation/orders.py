@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from service.augmentation.asking import PinnedModels
+from service.augmentation.backends.local import LocalBackend
 from service.augmentation.destination import Destination, LocalFolder
 from service.augmentation.folder import OrderFolder
 from service.augmentation.order import Order
@@ -57,10 +58,12 @@ async def fulfil(
     destination = LocalFolder(where) if isinstance(where, Path) else where
     models = PinnedModels([engine], order)
     writing = Writing()
-    fulfilment = Fulfilment(
-        OrderFolder(order, destination), models, writing=writing, workers=workers,
-        made_on=lambda: models.made_on(order.model), **more,
+    folder = OrderFolder(order, destination)
+    backend = LocalBackend(
+        folder, models, writing=writing, workers=workers,
+        made_on=lambda: models.made_on(order.model),
     )  # fmt: skip
+    fulfilment = Fulfilment(folder, backend, writing=writing, **more)
     try:
         await fulfilment.run()
     finally:

@@ -30,20 +30,20 @@ def destination(request, tmp_path: Path):
 
 
 def test_what_is_written_can_be_read_listed_and_removed(destination):
-    assert destination.names() == []
+    assert destination.sizes() == {}
     assert destination.read("a") is None
     destination.write("b", b"2")
     destination.write("a", b"1")
     destination.write("a", b"one")
     destination.write(".receipts/x", b"3")
-    assert destination.names() == ["a", "b"]
-    assert destination.names(".receipts") == ["x"]
+    assert list(destination.sizes()) == ["a", "b"]
+    assert destination.sizes(".receipts") == {"x": 1}
     assert destination.read("a") == b"one"
     destination.remove("b")
     destination.remove(".receipts")
     destination.remove("never there")
-    assert destination.names() == ["a"]
-    assert destination.names(".receipts") == []
+    assert list(destination.sizes()) == ["a"]
+    assert destination.sizes(".receipts") == {}
 
 
 async def test_an_order_has_the_same_bytes_on_any_file_system(engine, tmp_path: Path):
@@ -88,7 +88,7 @@ def test_what_a_killed_process_was_writing_is_swept_away(tmp_path: Path):
     folder.write(".receipts/b", b"2")
     (tmp_path / ".a.0123.tmp").write_bytes(b"half")
     (tmp_path / ".receipts" / ".b.0123.tmp").write_bytes(b"half")
-    assert folder.names() == ["a"]
+    assert folder.sizes() == {"a": 1}
     folder.sweep()
     assert contents(tmp_path) == {"a": b"1", ".receipts/b": b"2"}
 

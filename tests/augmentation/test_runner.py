@@ -11,6 +11,7 @@ import pytest
 
 from service.augmentation import folder as folders
 from service.augmentation.asking import PinnedModels
+from service.augmentation.backends.local import LocalBackend
 from service.augmentation.chunks import make_chunk
 from service.augmentation.destination import LocalFolder
 from service.augmentation.duplicates import HASH_BYTES, hashes_of, repeats
@@ -206,7 +207,8 @@ async def test_what_is_in_flight_stops_when_a_run_is_cancelled(engine, tmp_path:
     model = engine.registry.get("tiny-rbm")
     writing = Writing()
     models = PinnedModels([engine], order)
-    run = Fulfilment(OrderFolder(order, LocalFolder(tmp_path)), models, writing=writing).run()
+    folder = OrderFolder(order, LocalFolder(tmp_path))
+    run = Fulfilment(folder, LocalBackend(folder, models, writing=writing), writing=writing).run()
     task = asyncio.create_task(run)
     while not model.running_rows:
         await asyncio.sleep(0)

@@ -46,7 +46,7 @@ def test_make_alone_lists_every_target_with_a_sentence(clone: Path) -> None:
 
 def test_serving_never_installs_the_extras_of_training(clone: Path) -> None:
     planned = make(clone, "-n", "serve").stdout
-    assert "--editable '.[cpu]'" in planned
+    assert "--editable '.[cpu,report]'" in planned
     assert "[dev]" not in planned
     assert ".venv-serve/bin/reverie serve" in planned
 
@@ -54,7 +54,7 @@ def test_serving_never_installs_the_extras_of_training(clone: Path) -> None:
 def test_serving_takes_the_gpu_runtime_where_a_driver_answers(clone: Path) -> None:
     program(clone / "driver", "nvidia-smi", body="echo GPU 0")
     planned = make(clone, "-n", "serve", path=clone / "driver").stdout
-    assert "--editable '.[gpu]'" in planned
+    assert "--editable '.[gpu,report]'" in planned
 
 
 def test_serving_uses_the_development_environment_where_there_is_one(clone: Path) -> None:

@@ -71,6 +71,8 @@ def prometheus(service_url: str, prometheus_url: str) -> Iterator[Prometheus]:
         for model, operation, body in REQUESTS:
             answer = httpx.post(f"{service_url}/v1/models/{model}/{operation}", json=body)
             assert answer.status_code == 200, answer.text
+        order = {"model": "tiny-gan", "n": 64, "seed": 1, "format": "npz"}
+        assert httpx.post(f"{service_url}/v1/augmentations", json=order).status_code == 202
         before = found.scrapes()
         found.wait(lambda before=before: found.scrapes() >= before + 2)
     yield found

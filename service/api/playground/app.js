@@ -2,6 +2,7 @@
 
 import { get, post, Problem, readNpy, setKey } from "./api.js";
 import { Editor, paint, paintHeat, pngOf } from "./canvas.js";
+import { fieldsFor, rowIn, showRow, tableOf } from "./tables.js";
 
 const $ = (id) => document.getElementById(id);
 const editor = new Editor($("canvas"), $("canvas-state"));
@@ -104,7 +105,7 @@ async function listModels() {
   menu.replaceChildren(...models.map((m) => {
     const option = new Option(`${m.name}@${m.version}${m.state === "ready" ? "" : ` (${m.state})`}`);
     option.value = `${m.name}@${m.version}`;
-    option.disabled = m.state === "failed" || m.data?.kind === "table";
+    option.disabled = m.state === "failed";
     return option;
   }));
   if (models.length === 0) {
@@ -118,17 +119,21 @@ async function listModels() {
 
 async function choose() {
   page = await get(`/v1/models/${encodeURIComponent($("model").value)}`);
-  const [channels, height, width] = page.data.shape;
-  if (editor.shape.join() !== page.data.shape.join()) editor.resize(page.data.shape);
+  const table = page.data.kind === "table";
+  const [channels, height, width] = table ? [] : page.data.shape;
+  if (table) $("cells").replaceChildren(...fieldsFor(page.data.columns));
+  else if (editor.shape.join() !== page.data.shape.join()) editor.resize(page.data.shape);
   const chain = Boolean(page.functions?.sweep);
   document.querySelectorAll("[data-for]").forEach((e) => {
-    e.hidden = !{ latent: !chain && page.latent, chain, colour: channels === 3 }[e.dataset.for];
+    const kinds = { latent: !chain && page.latent, chain, colour: channels === 3, image: !table, table };
+    e.hidden = !kinds[e.dataset.for];
   });
   for (const operation of ["interpolate", "inpaint", "score"]) enable(operation);
   $("card-link").href = `/v1/models/${page.name}@${page.version}/card`;
   const can = page.capabilities.join(", ");
   $("facts").replaceChildren(
-    bold(page.family.toUpperCase()), ` · ${width} × ${height}${channels === 3 ? " in colour" : ""} · `,
+    bold(page.family.toUpperCase()),
+    table ? ` · rows of ${page.data.columns.length} columns · ` : ` · ${width} × ${height}${channels === 3 ? " in colour" : ""} · `,
     `${page.device || page.state} · can ${can} · digest ${page.digest.slice(7, 19)}…`,
   );
   forget();
@@ -149,6 +154,8 @@ function forget() {
   $("samples").replaceChildren();
   $("walk").replaceChildren();
   $("fillings").replaceChildren();
+  $("rows").replaceChildren();
+  $("filled").replaceChildren();
   $("verdict").hidden = true;
   $("draw-note").textContent = "";
   showEnds();
@@ -158,6 +165,7 @@ function forget() {
 
 async function sample() {
   const request = fieldsOf($("sample-form"));
+  if (page.data.kind === "table") return sampleRows(request);
   const { content, exchange } = await ask("sample", request, "application/x-npy");
   const { n, seed, values, ...others } = request;
   drawn = { ...readNpy(content), seed: exchange.seed === null ? null : Number(exchange.seed) };
@@ -167,6 +175,31 @@ async function sample() {
   const origin = drawn.seed === null ? "from the model’s running chains" : `with seed ${drawn.seed}`;
   $("sample-note").textContent = `${n} samples ${origin}. Choose two of them to walk from one to the other.`;
   showEnds();
+}
+
+// Rows ──────────────────────────────────────────────────────────────────────────────────────────
+
+async function rowsOf(operation, request) {
+  const { content, exchange } = await ask(operation, request, "application/json");
+  return { rows: JSON.parse(new TextDecoder().decode(content)).samples, seed: exchange.seed };
+}
+
+async function sampleRows(request) {
+  const { rows, seed } = await rowsOf("sample", request);
+  const edit = (row) => {
+    showRow($("cells"), row);
+    $("rows-form").scrollIntoView({ block: "nearest" });
+  };
+  $("rows").replaceChildren(tableOf(page.data.columns, rows, page.capabilities.includes("inpaint") && edit));
+  $("sample-note").textContent = `${rows.length} rows with seed ${seed}.`;
+}
+
+async function fillRow() {
+  const { n, seed } = fieldsOf($("rows-form"));
+  const request = { rows: [rowIn($("cells"), page.data.columns)], n, ...(seed === undefined ? {} : { seed }) };
+  const found = await rowsOf("inpaint", request);
+  $("filled").replaceChildren(tableOf(page.data.columns, found.rows[0]));
+  $("rows-note").textContent = `${found.rows[0].length} fillings with seed ${found.seed}. What you entered came back as it was.`;
 }
 
 function sampleTile(i) {
@@ -306,6 +339,7 @@ function onSubmit(form, work) {
 onSubmit("sample-form", sample);
 onSubmit("interpolate-form", interpolate);
 onSubmit("inpaint-form", inpaint);
+onSubmit("rows-form", fillRow);
 $("score").addEventListener("click", (event) => during(event.target, score));
 $("sheet").addEventListener("click", (event) => during(event.target, saveSheet));
 $("clear").addEventListener("click", () => editor.clear());

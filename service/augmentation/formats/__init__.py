@@ -19,6 +19,7 @@ from service.augmentation.order import Format, Order
 Writer = Callable[[Order, ChunkRows], bytes]
 DATA = "data"
 SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
+OF_TABLES: tuple[Format, ...] = ("parquet", "arrow", "csv")  # what holds rows of tables
 MAX_CSV_PIXELS = 4096  # more columns than this open in no program that reads CSV
 
 
