@@ -25,14 +25,14 @@ RUN python -m venv --without-pip /opt/reverie
 # Dependencies first, the project last: a change of code rebuilds only the last layer.
 FROM source AS build-cpu
 ENV PIP_CONSTRAINT=/src/constraints.txt
-RUN python -c "import tomllib; p = tomllib.load(open('pyproject.toml', 'rb'))['project']; print(*p['dependencies'], *p['optional-dependencies']['cpu'], sep='\n')" > requirements.txt \
+RUN python -c "import tomllib; p = tomllib.load(open('pyproject.toml', 'rb'))['project']; print(*p['dependencies'], *p['optional-dependencies']['cpu'], *p['optional-dependencies']['report'], sep='\n')" > requirements.txt \
     && pip --python /opt/reverie/bin/python install -r requirements.txt
 COPY service service
 RUN pip --python /opt/reverie/bin/python install --no-deps .
 
 FROM source AS build-gpu
 ENV PIP_CONSTRAINT="/src/constraints.txt /src/constraints-gpu.txt"
-RUN python -c "import tomllib; p = tomllib.load(open('pyproject.toml', 'rb'))['project']; print(*p['dependencies'], *p['optional-dependencies']['gpu'], sep='\n')" > requirements.txt \
+RUN python -c "import tomllib; p = tomllib.load(open('pyproject.toml', 'rb'))['project']; print(*p['dependencies'], *p['optional-dependencies']['gpu'], *p['optional-dependencies']['report'], sep='\n')" > requirements.txt \
     && pip --python /opt/reverie/bin/python install -r requirements.txt
 COPY service service
 RUN pip --python /opt/reverie/bin/python install --no-deps .

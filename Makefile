@@ -107,7 +107,7 @@ clean: ## Remove the environments and every cache; models, runs and data stay.
 	@echo "Installing what serving needs into .venv-serve ($*); this happens once."
 	@rm -rf .venv-serve && "$(PYTHON)" -m venv .venv-serve
 	@.venv-serve/$(PIP) --quiet --no-compile --constraint constraints.txt \
-		--constraint constraints-gpu.txt --editable '.[$*]'
+		--constraint constraints-gpu.txt --editable '.[$*,report]'
 	@touch $@
 
 # onnxruntime-gpu and torch settle on one set of CUDA's libraries: no constraints-gpu.txt here.

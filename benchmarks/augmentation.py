@@ -1,6 +1,7 @@
 """What does a large order cost? `make bench BENCH=augmentation`
 
 memory       peak PSS of a process that makes an order, against its rows: it must not grow
+core         rows for a second of one core: what docs/scale.md plans with
 rate         rows a second of an order on an idle service, against `sample` alone in one process
 interactive  p99 of single samples that arrive on their own clock, with and without an order
 
@@ -13,7 +14,9 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import os
+import resource
 import statistics
 import subprocess
 import sys
@@ -30,11 +33,11 @@ from onnx import TensorProto, helper, numpy_helper
 from benchmarks.harness import report
 from benchmarks.load.processes import memory
 from service.augmentation.asking import PinnedModels
+from service.augmentation.backends.local import LocalBackend
 from service.augmentation.desk import Desk
 from service.augmentation.destination import LocalFolder
 from service.augmentation.folder import OrderFolder
 from service.augmentation.intake import take_in
-from service.augmentation.order import Format
 from service.augmentation.resolve import Asked
 from service.augmentation.runner import Fulfilment, Writing
 from service.engine import Engine, open_engine
@@ -43,6 +46,7 @@ from service.queries import Call, Sample
 from service.settings import Settings
 
 LATENT, SHAPE = 4, (1, 4, 4)
+MEMORY_ROWS = [10_000, 100_000, 1_000_000]
 BLOCK, IN_FLIGHT = 64, 4  # as an order asks
 WATCH_EVERY_S = 0.02
 MB = 1e6
@@ -52,10 +56,10 @@ def main() -> None:
     """Measure what is asked for, and print a table each."""
     options = _options()
     if options.child:
-        asyncio.run(_make_one(options.child, Path(options.store), options.format))
+        asyncio.run(_make_one(options.child, options))
         return
-    cases = {"memory": _memory, "rate": _rate, "interactive": _interactive}
-    for name in options.case or cases:
+    cases = {"memory": _memory, "core": _core, "rate": _rate, "interactive": _interactive}
+    for name in options.case or (["memory"] if options.memory else cases):
         cases[name](options)
 
 
@@ -63,10 +67,11 @@ def _memory(options: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory() as folder:
         add_generator(_tiny(), store=Path(folder), name="tiny", version=1)
         rows: list[dict[str, object]] = []
-        for n in options.rows:
+        for n in options.memory or MEMORY_ROWS:
             began = time.monotonic()
             child = [sys.executable, "-m", "benchmarks.augmentation", "--child", str(n)]
-            process = subprocess.Popen([*child, "--store", folder, "--format", options.format])
+            command = [*child, "--store", folder, "--format", options.format]
+            process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
             peak = _peak_pss(process)
             spent = time.monotonic() - began
             rows.append({"case": f"{n:,} rows", "peak PSS, MB": peak / MB, "seconds": spent})
@@ -94,18 +99,56 @@ def _peak_pss(process: subprocess.Popen[bytes]) -> int:
     return peak
 
 
-async def _make_one(n: int, store: Path, kind: Format) -> None:
-    """An order of `n` rows in a folder that goes away."""
-    settings = Settings(_env_file=None, models_store=store, device="cpu")
-    engine = await open_engine(settings)
-    asked = Asked(model="tiny", n=n, seed=7, format=kind)
+def _core(options: argparse.Namespace) -> None:
+    """Processor time, of all threads: it counts no waiting for a processor that others have."""
+    rows: list[dict[str, object]] = []
+    for model in options.model:
+        own = ["--child", str(options.n), "--child-model", model, "--store", options.models_store]
+        command = [sys.executable, "-m", "benchmarks.augmentation", *sys.argv[1:], *own]
+        done = [_last_line(command) for _ in range(options.rounds)]
+        rates = sorted(options.n / round_["cpu_s"] for round_ in done)
+        rows.append(
+            {
+                "case": model,
+                "rows/s of a core": statistics.median(rates),
+                "lowest": rates[0],
+                "highest": rates[-1],
+                "bytes/row": done[0]["bytes"] / options.n,
+                "peak, MB": max(round_["peak_bytes"] for round_ in done) / MB,
+            }
+        )
+    report("augmentation-core", f"An order on one core, {options.format}", rows)
+
+
+def _last_line(command: list[str]) -> dict[str, float]:
+    """What a child says at its end."""
+    said = subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout
+    found: dict[str, float] = json.loads(said.splitlines()[-1])
+    return found
+
+
+async def _make_one(n: int, options: argparse.Namespace) -> None:
+    """An order of `n` rows in a folder that goes away; what it took, as JSON."""
+    settings = Settings(_env_file=None, models_store=Path(options.store), device="cpu", pool_rows=0)
+    engine = await open_engine(settings, only=options.child_model)
+    burn_in = _burn_in(engine, options.child_model, options)
+    asked = Asked(
+        model=options.child_model, n=n, seed=7, format=options.format, dtype=options.dtype,
+        burn_in=burn_in, chunk_rows=options.chunk_rows, report=False,
+    )  # fmt: skip
     taken = await take_in(asked, engine, engine, Call.lasting(60))
+    began = time.process_time()
     writing = Writing()
     with tempfile.TemporaryDirectory() as out:
         folder = OrderFolder(taken.order, LocalFolder(Path(out)))
-        await Fulfilment(folder, PinnedModels([engine], taken.order), writing=writing).run()
+        backend = LocalBackend(folder, PinnedModels([engine], taken.order), writing=writing)
+        await Fulfilment(folder, backend, writing=writing).run()
+        took = time.process_time() - began
+        size = sum(file.stat().st_size for file in Path(out).glob("data/*"))  # noqa: ASYNC240
     writing.shutdown()
     await engine.stop()
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    print(json.dumps({"cpu_s": took, "bytes": size, "peak_bytes": peak}))
 
 
 def _rate(options: argparse.Namespace) -> None:
@@ -277,9 +320,9 @@ def _options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--case", nargs="+", choices=["memory", "rate", "interactive"])
-    parser.add_argument("--rows", type=int, nargs="+", default=[10_000, 100_000, 1_000_000],
-                        help="memory: sizes of the orders")  # fmt: skip
+    parser.add_argument("--case", nargs="+", choices=["memory", "core", "rate", "interactive"])
+    parser.add_argument("--memory", type=int, nargs="+", metavar="ROWS",
+                        help="only the case memory, with orders of these sizes")  # fmt: skip
     parser.add_argument("--format", default="parquet", help="of the orders' files")
     parser.add_argument("--model", nargs="+", default=["mnist-dcgan"], help="rate, interactive")
     parser.add_argument("--models-store", default="models_store")
@@ -291,7 +334,10 @@ def _options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--arrivals", type=float, default=40.0, help="interactive: samples a second"
     )
+    parser.add_argument("--dtype", choices=["float32", "uint8"], help="core: of the images")
+    parser.add_argument("--chunk-rows", type=int, help="core: rows a file")
     parser.add_argument("--child", type=int, default=0, help=argparse.SUPPRESS)
+    parser.add_argument("--child-model", default="tiny", help=argparse.SUPPRESS)
     parser.add_argument("--store", default="", help=argparse.SUPPRESS)
     return parser.parse_args(arguments)
 

@@ -19,6 +19,7 @@ from service.contract import read_manifest
 from service.loading import package_directories
 from service.metrics import Metrics
 from service.settings import Settings
+from training.benchmarks.modes_report import modes_grids, tstr_grid
 from training.benchmarks.reports import auroc_grid, inpainting_grids, methods_grid
 
 BOUNDS = {
@@ -102,6 +103,17 @@ def inpainting_tables() -> str:
     return "\n\n".join(f"### {grid.title.capitalize()}\n\n{grid.markdown()}" for grid in grids)
 
 
+def modes_tables() -> str:
+    """A table for each set of points."""
+    grids = modes_grids(results("modes"))
+    return "\n\n".join(f"### {grid.title.capitalize()}\n\n{grid.markdown()}" for grid in grids)
+
+
+def tstr_table() -> str:
+    """Classifiers that learned from samples, beside those that learned from real images."""
+    return tstr_grid(results("tstr-mnist-cgan")).markdown()
+
+
 def results(name: str) -> dict[str, Any]:
     """What `reverie benchmark` wrote under docs/results."""
     found: dict[str, Any] = json.loads((ROOT / f"docs/results/{name}.json").read_text("utf-8"))
@@ -133,7 +145,9 @@ PAGES: Mapping[Path, Mapping[str, Callable[[], str]]] = {
         "auroc": auroc_table,
         "scores": scores_table,
         "inpainting": inpainting_tables,
+        "tstr": tstr_table,
     },
+    ROOT / "docs/mode-collapse.md": {"modes": modes_tables},
     ROOT / "README.md": {"quality": quality_table},
 }
 

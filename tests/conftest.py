@@ -42,4 +42,6 @@ def _data_of_tests_alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[N
     """No test takes up the orders of the service that a developer runs in this folder."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("REVERIE_DATA_DIR", str(tmp_path_factory.mktemp("data")))
+        # A process an order: tests of reports ask for them.
+        patch.setenv("REVERIE_ORDER_REPORTS", "false")
         yield

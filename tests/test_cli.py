@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from tests.packages import write_tiny_gan
+from tests.tables import write_tiny_table
 from tests.test_imports import generator
 
 REVERIE = [sys.executable, "-m", "service.cli"]
@@ -41,6 +42,15 @@ def test_sample_writes_a_picture_without_a_server(tiny_store, tmp_path):
     assert "9 samples of tiny-rbm, seed 3" in said.stdout
     with Image.open(out) as sheet:
         assert sheet.width == sheet.height
+
+
+def test_sample_writes_the_rows_of_a_table_as_csv(tmp_path):
+    write_tiny_table(tmp_path)
+    out = tmp_path / "rows.csv"
+    reverie("sample", "tiny-table", "-n", 5, "--seed", 3, "-o", out, "--store", tmp_path)
+    header, *rows = out.read_text().splitlines()
+    assert header == "size,weight,grade,kind,home"
+    assert len(rows) == 5
 
 
 def test_listing_and_verifying_name_every_package(tiny_store):

@@ -268,7 +268,9 @@ class _Graphs:
         units, labels = self.dbn.units, self.dbn.labels
         top = self.dbn.top.dequantised()
         W, b, c = (t.numpy() for t in (top.W, top.b, top.c))
-        up = g.op("Add", g.op("MatMul", h, g.constant("top_W", W[:units])), g.constant("top_c", c))
+        step = scalar(g, "top_step", float(self.dbn.top.step))
+        whole = g.op("MatMul", h, packed(g, "top_W", self.dbn.top.W[:units]))
+        up = g.op("Add", g.op("Mul", whole, step), g.constant("top_c", c))
         visible = g.op("MatMul", h, g.constant("top_b", b[:units]))
         if not labels:
             return g.op("Add", visible, row_sum(g, g.op("Softplus", up)))

@@ -14,12 +14,17 @@ from training.bm_config import BmConfig, BmModelTable
 from training.bm_connections import colour_blocks
 from training.bm_quantised import QuantisedBm
 from training.bm_training import Machines
-from training.card import ModelCard, Picture, duration, number, write_card
+from training.boltzmann_card import GREY, P_VALUES, chain_pictures, training_data
+from training.card import ModelCard, duration, number, write_card
 from training.data import Dataset
 
 _ONE_AFTER_THE_OTHER = (
     "Connected units are drawn one after the other: a sweep is many small steps in a row, where "
     "that of a restricted machine is two."
+)
+_HOW_SAMPLES_ARE_MADE = (
+    "Fresh samples (each pixel's probability given all others) after {burn_in:,} sweeps from "
+    "independent units"
 )
 _MEANS_OF_ONE_STATE = (
     "`mean` images are each pixel's probability given all other units of one 0/1 state, and so "
@@ -58,18 +63,6 @@ def bm_card(
     drawn: Sequence[str],
 ) -> str:
     """The card in Markdown; `facts` is the provenance, `drawn` the pictures that are there."""
-    captions = {
-        "preview.png": (
-            f"Fresh samples (each pixel's probability given all others) after "
-            f"{config.export.burn_in:,} sweeps from independent units, seed {config.seed}; none "
-            "chosen."
-        ),
-        "inpainting.png": (
-            "Held-out images; the same without their centre; five fillings each, "
-            f"{config.export.inpaint_steps:,} clamped sweeps. None chosen."
-        ),
-    }
-    pictures = [Picture(file, captions[file]) for file in captions if file in drawn]
     notes = {"The weights": _weights_note(bm)}
     if config.rivals:
         notes = {"What the connections buy": _comparison(config, trained, figures)} | notes
@@ -82,21 +75,17 @@ def bm_card(
                 "Seeing what the restriction of restricted machines buys, and what it costs.",
             ),
             limits=(
-                "Pixels are taken as probabilities of ink: grey is uncertainty, not shade.",
+                GREY,
                 _ONE_AFTER_THE_OTHER,
                 _MEANS_OF_ONE_STATE,
-                "A p-value says how unusual a score is among held-out training images, not why.",
+                P_VALUES,
             ),
-            training_data=(
-                f"{config.data.title}: {len(trained.train):,} images of "
-                f"{'×'.join(map(str, trained.train.shape[1:]))} to train on, "
-                f"{len(trained.held_out):,} held out by seed {config.seed} for monitoring and "
-                "calibration. Fresh Bernoulli draws of the grey values in each epoch. The test "
-                "images were used for the figures of this page alone, once training was over."
-            ),
+            training_data=training_data(config, train=trained.train, held_out=trained.held_out),
             training=_how(config, trained),
             quality=figures,
-            pictures=pictures or [Picture("preview.png", "A training image.")],
+            pictures=chain_pictures(
+                config.export, seed=config.seed, drawn=drawn, samples=_HOW_SAMPLES_ARE_MADE
+            ),
             provenance=facts,
             notes=notes,
         )

@@ -19,7 +19,7 @@ from safetensors.torch import load as load_safetensors
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from service.contract import WEIGHTS_FILE, Quality
+from service.contract import Quality
 from training.ais import LogZ
 from training.anomaly import anomaly_report
 from training.binarised import binarisation, binary_rows, waiting
@@ -29,6 +29,7 @@ from training.bm_config import BmEvaluateTable
 from training.bm_connections import Blocks, colour_blocks
 from training.bm_sampling import run_chains
 from training.bm_training import base_log_odds, mean_bound
+from training.boltzmann_package import read_tensors
 from training.package import Package
 from training.rbm import base_rate_bias, draw
 from training.rbm_evaluation import EvaluationData
@@ -87,7 +88,7 @@ def package_figures(
 
 def read_weights(package: Package) -> Bm:
     """The machine in weights.safetensors, as `training.bm.named_tensors` has it."""
-    return bm_of(load_safetensors(package.read(WEIGHTS_FILE)))
+    return bm_of(read_tensors(package))
 
 
 def read_rivals(package: Package) -> dict[str, Bm]:

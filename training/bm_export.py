@@ -12,11 +12,9 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
-from safetensors.torch import save as save_safetensors
 
 from service.contract import Defaults, ImageData, PackageError, Quality
 from service.domain.randomness import logistic
-from training.anomaly import scores_of
 from training.bm import Bm, mean_field, named_tensors, unnormalised_bound
 from training.bm_card import TrainedBm, bm_card, summary
 from training.bm_config import BmConfig
@@ -25,15 +23,17 @@ from training.bm_evaluation import RIVAL_FILES, RIVAL_STEP
 from training.bm_graphs import bm_functions, score_method
 from training.bm_quantised import QuantisedBm, quantise_bm, reference_sweep
 from training.bm_training import base_log_odds
+from training.boltzmann_package import (
+    blank_preview,
+    calibrated_score,
+    chain_pictures,
+    weights_file,
+)
 from training.config import Workspace
 from training.data import Dataset
 from training.dbm import MeanField
-from training.export import session
-from training.package import Function, Package, Score, publish
-from training.package_sweeps import sample
+from training.package import Package, publish
 from training.provenance import provenance
-from training.rbm_export import FILLINGS, SHEET_SIDE, inpainting_rows
-from training.sheets import png_bytes, sheet
 
 # Pixels of a picture for one of an image: these images are small.
 PICTURE_SCALE = 4
@@ -69,9 +69,11 @@ def publish_bm(
         weight_bits=bm.bits,
         weight_step=float(bm.step),
     )
-    pictures = {} if draft is None else _pictures(draft, config, trained.held_out)
-    blank = png_bytes(sheet(trained.held_out.images[:1], columns=1))
-    held_out = f"{len(trained.held_out):,} images of the training set, never trained on"
+    pictures = {}
+    if draft is not None:
+        pictures = chain_pictures(
+            draft, trained.held_out, export=config.export, seed=config.seed, scale=PICTURE_SCALE
+        )
     return publish(
         store,
         name=config.name,
@@ -80,7 +82,14 @@ def publish_bm(
         description=summary(config, bm),
         data=ImageData(shape=trained.train.shape),
         functions=functions,
-        scores=(_score(functions["score"], score_method(bm), trained.held_out, held_out),),
+        scores=(
+            calibrated_score(
+                functions["score"],
+                method=score_method(bm),
+                held_out=trained.held_out,
+                data="image",
+            ),
+        ),
         defaults=Defaults(
             burn_in=config.export.burn_in,
             inpaint_steps=config.export.inpaint_steps,
@@ -89,8 +98,8 @@ def publish_bm(
         quality=figures,
         provenance=facts,
         card=bm_card(config, bm, trained, figures, facts, drawn=sorted(pictures)),
-        preview=pictures.pop("preview.png", blank),
-        weights=_weights(bm),
+        preview=pictures.pop("preview.png", blank_preview(trained.held_out)),
+        weights=weights_file(named_tensors(bm.dequantised())),
         companions=pictures | _rivals(config, trained),
     )
 
@@ -150,27 +159,6 @@ def _chain_agrees(
     return x
 
 
-def _score(function: Function, method: str, held_out: Dataset, words: str) -> Score:
-    """The score, calibrated by the graph that will be served."""
-    running = session(function.graph)
-    scores = scores_of(
-        lambda images: running.run([method], {"image": images})[0], held_out.images, batch=500
-    )
-    return Score(
-        method=method,
-        function="score",
-        output=method,
-        heatmap="heatmap",
-        calibration=scores,
-        held_out=words,
-    )
-
-
-def _weights(bm: QuantisedBm) -> bytes:
-    named = named_tensors(bm.dequantised())
-    return save_safetensors({name: t.contiguous() for name, t in named.items()})
-
-
 def _rivals(config: BmConfig, trained: TrainedBm) -> dict[str, bytes]:
     """Each rival's weights, rounded as the machine's own are: whole numbers, and their step."""
     before, after = RIVAL_FILES
@@ -183,9 +171,8 @@ def _rivals(config: BmConfig, trained: TrainedBm) -> dict[str, bytes]:
             b=torch.from_numpy(whole.b),
             visible=whole.visible,
         )
-        named = {n: t.contiguous() for n, t in named_tensors(integers).items()}
         step = {RIVAL_STEP: torch.tensor(float(whole.step))}
-        files[f"{before}{name}{after}"] = save_safetensors(named | step)
+        files[f"{before}{name}{after}"] = weights_file(named_tensors(integers) | step)
     return files
 
 
@@ -193,16 +180,6 @@ def _base_bias(bm: QuantisedBm, train: Dataset) -> Float[np.ndarray, " units"]:
     machine: Bm = bm.dequantised()
     found: Float[np.ndarray, " units"] = base_log_odds(machine, _rows(train.images)).numpy()
     return found
-
-
-def _pictures(draft: Package, config: BmConfig, held_out: Dataset) -> dict[str, bytes]:
-    """preview.png: fresh samples; inpainting.png: held-out images, holes, and fillings."""
-    (fresh,) = sample(draft, n=SHEET_SIDE**2, seed=config.seed, sweeps=[config.export.burn_in])
-    filled = inpainting_rows(draft, held_out, sweeps=config.export.inpaint_steps, seed=config.seed)
-    return {
-        "preview.png": png_bytes(sheet(fresh, columns=SHEET_SIDE, scale=PICTURE_SCALE)),
-        "inpainting.png": png_bytes(sheet(filled, columns=2 + FILLINGS, scale=PICTURE_SCALE)),
-    }
 
 
 def _rows(images: Float[np.ndarray, "n C H W"]) -> torch.Tensor:

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from training.alarms import check_images, check_sane
 from training.bm import Bm, mean_field, unnormalised_bound
 from training.bm_ais import ais
 from training.bm_config import BmModelTable, BmTrainTable, Rival
@@ -23,16 +24,14 @@ from training.bm_connections import colour_blocks
 from training.bm_learning import BmLearner, update
 from training.rbm import draw
 from training.rbm_training import Plan, Step, TrainingData
-from training.run import Run, TrainingDiverged
+from training.run import Run
 from training.sheets import png_bytes, sheet
-from training.stages import Stages, check_sane
+from training.stages import Stages
 
 FIGURES_EVERY = 50
 MONITOR_ROWS = 1000
 MONITOR_RUNS = 100
 STAGE = "machine"
-# Persistent chains whose visible probabilities differ by less than this are one chain.
-LEAST_SPREAD = 1e-4
 
 
 @dataclass(frozen=True)
@@ -92,16 +91,6 @@ def restored(checkpoint: dict[str, Any], *, visible: int) -> Machines | None:
 def reconstruction_error(bm: Bm, v: Tensor) -> float:
     """Mean squared error a pixel of p(v_i | μ, all other pixels), with μ the mean-field of v."""
     return float((bm.reconstruction(mean_field(bm, v)) - v).square().mean())
-
-
-def check_alive(bm: Bm, particles: Tensor, *, step: int) -> None:
-    """Raise TrainingDiverged if the particles have fallen into one state."""
-    p = bm.reconstruction(particles)
-    if len(p) > 1 and float(p.std(0).max()) < LEAST_SPREAD:
-        raise TrainingDiverged(
-            f"all {len(p)} chains show the same image at step {step:,}: lower the learning rate "
-            "(--set train.learning_rate=…) and start again with --fresh"
-        )
 
 
 def _bm(kept: dict[str, Tensor], visible: int) -> Bm:
@@ -172,7 +161,7 @@ class _Learning:
         """
         number = self.stages.updates + 1
         check_sane(learner.tensors(), step=number)
-        check_alive(learner.bm, learner.particles, step=number)
+        check_images(learner.bm.reconstruction(learner.particles), step=number)
         bm, images = learner.averaged, self.data.images
         generator = torch.Generator(images.device).manual_seed(self.seed + number)
         held_out = draw(self.data.held_out[:MONITOR_ROWS], generator)

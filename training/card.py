@@ -1,6 +1,7 @@
 """The model card: one Markdown page that a person reads before using a model.
 
 ModelCard ──► write_card ──► card.md, with pictures by relative file name
+figures ──► quality_table ──► the same for a terminal
 """
 
 from __future__ import annotations
@@ -8,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from rich.table import Table
 
 from service.contract import Quality
 
@@ -83,6 +86,18 @@ def quality_markdown(figures: Sequence[Quality]) -> str:
     return "\n".join(lines)
 
 
+def quality_table(title: str, figures: Sequence[Quality]) -> Table:
+    """The figures as a table for a terminal."""
+    table = Table(title=title, title_justify="left")
+    for column in ("figure", "value", "interval", "floor"):
+        table.add_column(column, justify="left" if column == "figure" else "right")
+    for q in figures:
+        interval = f"{number(q.interval[0])} … {number(q.interval[1])}" if q.interval else ""
+        floor = "" if q.floor is None else number(q.floor)
+        table.add_row(q.name, f"{number(q.value)} {q.unit}".strip(), interval, floor)
+    return table
+
+
 def number(value: float) -> str:
     """Enough digits to compare by: five significant ones, no exponent where it can be helped."""
     return f"{value:.5g}" if abs(value) >= 1e-3 or value == 0 else f"{value:.2e}"
@@ -103,13 +118,19 @@ def _list(lines: Sequence[str]) -> str:
     return "\n".join(f"- {line}" for line in lines)
 
 
+def _training_time(facts: Mapping[str, Any]) -> list[str]:
+    """Nothing where it was not recorded."""
+    seconds = facts["training_seconds"]
+    return [f"Training time: {duration(seconds)} on {facts['device']}"] if seconds else []
+
+
 def _provenance(facts: Mapping[str, Any]) -> str:
     versions = ", ".join(f"{name} {v}" for name, v in facts.get("versions", {}).items())
     lines = [
         f"Command: `{facts['command']}`",
         f"Seed: {facts['seed']}",
         f"Updates: {facts['steps']:,}",
-        f"Training time: {duration(facts['training_seconds'])} on {facts['device']}",
+        *_training_time(facts),
         f"Versions: {versions}",
         f"Source: {facts['commit'] or 'no commit'}",
         f"Made: {facts['created']}",

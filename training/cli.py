@@ -20,12 +20,12 @@ import torch
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
-from service.contract import MANIFEST_FILE, PackageError, Quality, read_manifest
-from training.card import number
-from training.config import ConfigError, Recipe, RecipeConfig, Workspace, load_config, validate
+from service.contract import MANIFEST_FILE, PackageError, read_manifest
+from training.card import quality_table
+from training.config import BareRecipe, ConfigError, Recipe, Workspace, load_config, validate
 from training.data_files import DataError
+from training.reference import give_reference, referenced
 from training.run import Interrupted, Run, RunConflict, TrainingDiverged
 
 RECIPE_FILE = "recipe.json"
@@ -41,6 +41,13 @@ DeviceOption = Annotated[
 ]
 ThreadsOption = Annotated[
     int | None, typer.Option(min=1, help="CPU threads; left out, one for each core.")
+]
+ReferenceOption = Annotated[
+    bool,
+    typer.Option(
+        "--reference",
+        help="Only give a published model the real images that reports compare its orders with.",
+    ),
 ]
 
 
@@ -95,17 +102,22 @@ def train(  # noqa: PLR0917  (options are what a person may give)
             Run.erase(workspace.run)
         _remember(checked, workspace)
         made = recipe.train(checked, workspace)
+        made = give_reference(made, recipe, checked)
     _say_where(made)
 
 
-def export(
-    target: Annotated[Path, typer.Argument(help="A run's folder, or the recipe of the run.")],
+def export(  # noqa: PLR0917  (as above)
+    target: Annotated[
+        Path,
+        typer.Argument(help="A run's folder, the recipe of the run, or with --reference NAME."),
+    ],
     store: Annotated[
         Path | None, typer.Option(help="Where to publish; models_store if left out.")
     ] = None,
     runs: RunsOption = Path("runs"),
     device: DeviceOption = "auto",
     threads: ThreadsOption = None,
+    reference: ReferenceOption = False,
 ) -> None:
     """Export, evaluate and publish again, from a run's newest checkpoint.
 
@@ -114,12 +126,17 @@ def export(
     Examples:
       reverie export runs/mnist-rbm
       reverie export training/configs/mnist-rbm.toml --store /tmp/store
+      reverie export mnist-rbm --reference
     """
     with told_in_one_line():
         if threads is not None:
             torch.set_num_threads(threads)
-        recipe, config, workspace = _recorded(target, runs=runs, store=store, device=device)
-        made = recipe.export(config, workspace)
+        if reference:
+            made = referenced(find_package(str(target), store or Path("models_store")))
+        else:
+            recipe, config, workspace = _recorded(target, runs=runs, store=store, device=device)
+            made = recipe.export(config, workspace)
+            made = give_reference(made, recipe, config)
     _say_where(made)
 
 
@@ -157,18 +174,6 @@ def evaluate(
         console.print(f"[bold]{figure.name}[/bold]: {escape(figure.protocol)}")
 
 
-def quality_table(title: str, figures: Sequence[Quality]) -> Table:
-    """The figures as a table for a terminal."""
-    table = Table(title=title, title_justify="left")
-    for column in ("figure", "value", "interval", "floor"):
-        table.add_column(column, justify="left" if column == "figure" else "right")
-    for q in figures:
-        interval = f"{number(q.interval[0])} … {number(q.interval[1])}" if q.interval else ""
-        floor = "" if q.floor is None else number(q.floor)
-        table.add_row(q.name, f"{number(q.value)} {q.unit}".strip(), interval, floor)
-    return table
-
-
 @contextmanager
 def told_in_one_line(again: str = "") -> Iterator[None]:
     """What a person can mend is told in one line, with exit code 2, and never as a traceback."""
@@ -200,7 +205,7 @@ def _places(*, store: Path | None, runs: Path) -> list[str]:
 
 
 def _workspace(
-    config: RecipeConfig,
+    config: BareRecipe,
     *,
     runs: Path,
     store: Path | None,
@@ -229,7 +234,7 @@ def _device(name: str) -> str:
     return "cuda" if answers and name != "cpu" else "cpu"
 
 
-def _remember(config: RecipeConfig, workspace: Workspace) -> None:
+def _remember(config: BareRecipe, workspace: Workspace) -> None:
     """Keep the whole recipe with the run, so that `reverie export RUN` needs nothing else."""
     workspace.run.mkdir(parents=True, exist_ok=True)
     kept = {
@@ -244,8 +249,15 @@ def _remember(config: RecipeConfig, workspace: Workspace) -> None:
 
 def _recorded(
     target: Path, *, runs: Path, store: Path | None, device: str
-) -> tuple[Recipe, RecipeConfig, Workspace]:
+) -> tuple[Recipe, BareRecipe, Workspace]:
     """The recipe of a run, and where to work; `target` is its folder or its recipe's file."""
+    if not target.is_dir() and not load_config(target)[0].needs_run:
+        recipe, config = load_config(target)
+        command = shlex.join(["reverie", "export", str(target)])
+        workspace = _workspace(
+            config, runs=runs, store=store, device=device, resume=True, smoke=False, command=command
+        )
+        return recipe, config, workspace
     run = target if target.is_dir() else runs / load_config(target)[1].name
     try:
         kept: dict[str, Any] = json.loads((run / RECIPE_FILE).read_text("utf-8"))

@@ -19,7 +19,7 @@ from typing import Any, Final, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from service.contract import NAME_PATTERN, Quality
-from training.data import DataConfig
+from training.data import DataConfig, Dataset
 
 # kind → "module:attribute" of its Recipe; imported when a recipe asks for it.
 RECIPES: Final = {
@@ -29,6 +29,7 @@ RECIPES: Final = {
     "dbm": "training.recipes.dbm:RECIPE",
     "dbn": "training.recipes.dbn:RECIPE",
     "gan": "training.recipes.gan:RECIPE",
+    "tabular": "training.recipes.tabular:RECIPE",
     "judge": "training.recipes.judge:RECIPE",
 }
 
@@ -46,13 +47,18 @@ class Table(BaseModel):
 AnyTable = TypeVar("AnyTable", bound=Table)
 
 
-class RecipeConfig(Table):
-    """What every recipe has; each kind adds `model`, `train` and `evaluate` tables of its own."""
+class BareRecipe(Table):
+    """What every recipe has, whatever its data are."""
 
     name: str = Field(pattern=NAME_PATTERN, description="The model's name in the store.")
     version: int = Field(1, ge=1, description="Its version, a whole number from 1.")
     kind: str = Field(description="Which recipe reads this file: " + ", ".join(RECIPES))
     seed: int = Field(0, ge=0, lt=2**53, description="Seed of everything random in the run.")
+
+
+class RecipeConfig(BareRecipe):
+    """A recipe for images; each kind adds `model`, `train` and `evaluate` tables of its own."""
+
     data: DataConfig
 
 
@@ -82,18 +88,22 @@ class Recipe:
     """How one kind of model is made.
 
     Attributes:
-        config: its configuration class, a RecipeConfig.
-        train: trains, evaluates, exports and publishes; returns the package's folder (a judge,
-            which is no package, returns its file).
+        config: its configuration class, a RecipeConfig for images.
+        train: trains, evaluates, exports and publishes; returns the package's folder.
         export: the last part alone, from the newest checkpoint.
         evaluate: recomputes a package's quality figures from its own files; `quick` for a rough
             answer. Takes (package folder, config, quick, device).
+        training_set: the images that it is trained on, for a package's reference; None for kinds
+            that get none.
+        needs_run: whether exporting needs a training run's folder.
     """
 
-    config: type[RecipeConfig]
+    config: type[BareRecipe]
     train: Callable[[Any, Workspace], Path]
     export: Callable[[Any, Workspace], Path]
     evaluate: Callable[[Path, Any, bool, str], Sequence[Quality]]
+    training_set: Callable[[Any], Dataset] | None = None
+    needs_run: bool = True
 
 
 def find_recipe(kind: str) -> Recipe:
@@ -112,7 +122,7 @@ def find_recipe(kind: str) -> Recipe:
 
 def load_config(
     path: Path, overrides: Sequence[str] = (), *, smoke: bool = False
-) -> tuple[Recipe, RecipeConfig]:
+) -> tuple[Recipe, BareRecipe]:
     """Read a recipe.
 
     Args:
@@ -142,7 +152,7 @@ def read_document(
     return document
 
 
-def validate(document: Mapping[str, Any], *, where: str) -> tuple[Recipe, RecipeConfig]:
+def validate(document: Mapping[str, Any], *, where: str) -> tuple[Recipe, BareRecipe]:
     """Check a recipe that is already a dict, such as the one in a package's provenance."""
     kind = document.get("kind")
     if not isinstance(kind, str):

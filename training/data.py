@@ -18,6 +18,7 @@ from jaxtyping import Float, Int64
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from training import data_files, data_sources
+from training.planar import PLANAR_SETS, SEEDS, TEST_POINTS, TRAIN_POINTS, PlanarSet
 
 Split = Literal["train", "test"]
 
@@ -30,8 +31,8 @@ class DataConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: Literal["mnist", "cifar10", "digits"] | None = Field(
-        None, description="A data set that the project knows."
+    name: Literal["mnist", "cifar10", "digits", "stacked-mnist", "ring", "grid"] | None = Field(
+        None, description="A data set that the project knows; ring and grid are points."
     )
     path: Path | None = Field(
         None,
@@ -102,7 +103,8 @@ def load(source: str | Mapping[str, Any] | DataConfig, split: Split = "train") -
     """Load one split of a data set.
 
     Args:
-        source: a known name (`mnist`, `cifar10`, `digits`), or a DataConfig or its fields.
+        source: a known name (`mnist`, `cifar10`, `digits`, `stacked-mnist`; `ring` and `grid`,
+            whose points are images of two channels and one pixel), or a DataConfig or its fields.
         split: `train` or `test`.
 
     Raises:
@@ -111,6 +113,8 @@ def load(source: str | Mapping[str, Any] | DataConfig, split: Split = "train") -
     config = _config_of(source)
     if split not in ("train", "test"):
         raise data_files.DataError(f"split {split!r} is neither 'train' nor 'test'")
+    if config.name in PLANAR_SETS:
+        return _load_points(PLANAR_SETS[config.name], split, limit=config.limit)
     if config.name is not None:
         raw = data_sources.load_named(config.name, split)
     else:
@@ -155,6 +159,13 @@ def _config_of(source: str | Mapping[str, Any] | DataConfig) -> DataConfig:
         first = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"]) or "data"
         raise data_files.DataError(f"{where}: {first['msg']}, not {first['input']!r}") from error
+
+
+def _load_points(planar: PlanarSet, split: Split, *, limit: int | None) -> Dataset:
+    n = TRAIN_POINTS if split == "train" else TEST_POINTS
+    points, modes = planar.draw(n, seed=SEEDS[split])
+    whole = Dataset(images=planar.to_unit(points), labels=modes, name=planar.name)
+    return whole.take(slice(limit))
 
 
 def _load_custom(config: DataConfig, split: Split) -> data_files.Arrays:

@@ -10,7 +10,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from service.contract import Quality
-from training.card import ModelCard, Picture, duration, write_card
+from training.boltzmann_card import (
+    GREY,
+    P_VALUES,
+    REFERENCE,
+    chain_pictures,
+    classifier_note,
+    phases,
+    training_data,
+)
+from training.card import ModelCard, duration, write_card
 from training.classifier import Classifier
 from training.data import Dataset
 from training.dbm import Dbm
@@ -53,40 +62,23 @@ def dbm_card(
     drawn: Sequence[str],
 ) -> str:
     """The card in Markdown; `facts` is the provenance, `drawn` the pictures that are there."""
-    captions = {
-        "preview.png": (
-            f"Fresh samples (visible probabilities) after {config.export.burn_in:,} sweeps from "
-            f"the base rates, seed {config.seed}; none chosen."
-        ),
-        "inpainting.png": (
-            "Held-out images; the same without their centre; five fillings each, "
-            f"{config.export.inpaint_steps:,} clamped sweeps. None chosen."
-        ),
-    }
-    pictures = [Picture(file, captions[file]) for file in captions if file in drawn]
     return write_card(
         ModelCard(
             title=f"{config.name} {config.version}",
             summary=summary(config, dbm),
             uses=(
                 "Sampling, inpainting, interpolation and anomaly scores for images like these.",
-                "A reference for samplers: the same seed gives the same bytes on CPU and GPU.",
+                REFERENCE,
             ),
             limits=(
-                "Pixels are taken as probabilities of ink: grey is uncertainty, not shade.",
+                GREY,
                 "A fresh chain keeps to the mode that it falls into for thousands of sweeps.",
-                "A p-value says how unusual a score is among held-out training images, not why.",
+                P_VALUES,
             ),
-            training_data=(
-                f"{config.data.title}: {len(trained.train):,} images of "
-                f"{'×'.join(map(str, trained.train.shape[1:]))} to train on, "
-                f"{len(trained.held_out):,} held out by seed {config.seed} for monitoring and "
-                "calibration. Fresh Bernoulli draws of the grey values in each epoch. The test "
-                "images were used for the figures below alone."
-            ),
+            training_data=training_data(config, train=trained.train, held_out=trained.held_out),
             training=_how(config, trained),
             quality=figures,
-            pictures=pictures or [Picture("preview.png", "A training image.")],
+            pictures=chain_pictures(config.export, seed=config.seed, drawn=drawn),
             provenance=facts,
             notes=_notes(config, dbm, trained),
         )
@@ -97,13 +89,8 @@ def _notes(config: DbmConfig, dbm: QuantisedDbm, trained: TrainedDbm) -> dict[st
     notes = {"The weights": _weights_note(dbm)}
     table = config.classify
     if table is not None and trained.classifier is not None:
-        notes["The classifier"] = (
-            "`classify` is the machine's mean-field unrolled once with a softmax on top, "
-            f"fine-tuned on the labels of the same training images: {table.epochs} epochs of Adam, "
-            f"learning rate {table.learning_rate:g} falling to {table.final_learning_rate:g}, "
-            f"dropout {table.input_dropout:g} of inputs and {table.dropout:g} of hidden units. It "
-            "has weights of its own and does not touch the other functions."
-        )
+        network = "the machine's mean-field unrolled once"
+        notes["The classifier"] = classifier_note(table, network=network)
     return notes
 
 
@@ -127,9 +114,7 @@ def _how(config: DbmConfig, trained: TrainedDbm) -> str:
 
 
 def _phases(table: TrainTable) -> str:
-    return ", then ".join(
-        f"{p.epochs} epochs with batches of {p.batch} and {p.chains} chains" for p in table.phases
-    )
+    return phases(table.phases, between=", then ")
 
 
 def _weights_note(dbm: QuantisedDbm) -> str:

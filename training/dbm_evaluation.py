@@ -8,22 +8,21 @@ Test data is looked at here, once training is over, and nowhere else.
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import torch
 from jaxtyping import Float
-from safetensors.torch import load as load_safetensors
 from torch import Tensor
 
-from service.contract import WEIGHTS_FILE, Quality
+from service.contract import Quality
 from training.ais import LogZ
 from training.anomaly import anomaly_report
 from training.binarised import binarisation, binary_rows, waiting
+from training.boltzmann_package import read_tensors
 from training.data import Dataset
 from training.dbm import Dbm, MeanField, mean_bound, mean_field
 from training.dbm_ais import ais, reverse_ais
 from training.dbm_learning import dbm_of
+from training.likelihood_figure import likelihood_figure
 from training.package import Package
 from training.rbm import base_rate_bias, draw
 from training.rbm_config import EvaluateTable
@@ -58,7 +57,7 @@ def _classifies(package: Package) -> bool:
 
 def read_weights(package: Package) -> Dbm:
     """The machine in weights.safetensors: `weight.1 … weight.L`, `bias.0 … bias.L`."""
-    return dbm_of(load_safetensors(package.read(WEIGHTS_FILE)))
+    return dbm_of(read_tensors(package))
 
 
 def bound_figure(
@@ -115,13 +114,7 @@ def _figure(
 ) -> Quality:
     test = binary_rows(data.test, device=dbm.b[0].device)
     value = mean_bound(dbm, test, log_z=log_z.value, rule=POSTERIOR)
-    ends = (value + log_z.value - log_z.high, value + log_z.value - log_z.low)
-    interval = ends if all(math.isfinite(end) for end in ends) else None
-    if interval is None:
-        protocol += "; the interval is unbounded: more runs or betas are needed"
-    return Quality(
-        name=name, value=value, unit="nats", interval=interval, protocol=protocol, command=command
-    )
+    return likelihood_figure(value, log_z, name=name, protocol=protocol, command=command)
 
 
 def _base_bias(dbm: Dbm, train: Dataset) -> Float[Tensor, " visible"]:

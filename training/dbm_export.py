@@ -10,14 +10,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime as ort
 import torch
 from jaxtyping import Float
-from safetensors.torch import save as save_safetensors
 
 from service.contract import Defaults, ImageData, Labels, PackageError, Quality
 from service.domain.randomness import logistic
-from training.anomaly import scores_of
+from training.boltzmann_package import (
+    blank_preview,
+    calibrated_score,
+    chain_pictures,
+    label_names,
+    weights_file,
+)
 from training.config import Workspace
 from training.data import Dataset
 from training.dbm import MeanField, mean_field, unnormalised_bound
@@ -25,15 +29,11 @@ from training.dbm_card import TrainedDbm, dbm_card, summary
 from training.dbm_config import DbmConfig
 from training.dbm_learning import named_tensors
 from training.deep_graphs import dbm_functions, name_of
-from training.package import Function, Package, Score, publish
-from training.package_sweeps import inpaint, sample
+from training.package import Package, publish
 from training.provenance import provenance
 from training.quantised_deep import QuantisedDbm, quantise_deep, reference_sweep
 from training.rbm import base_rate_bias
-from training.rbm_export import FILLINGS, INPAINTED_DIGITS, central_hole, label_names
-from training.sheets import png_bytes, sheet
 
-SHEET_SIDE = 10
 BASE_RATE_IMAGES = 5000
 PARITY_CHAINS = 32
 PARITY_SWEEPS = 50
@@ -67,9 +67,9 @@ def publish_dbm(
         weight_bits=dbm.bits,
         weight_step=float(dbm.step),
     )
-    pictures = {} if draft is None else _pictures(draft, config, trained.held_out)
-    blank = png_bytes(sheet(trained.held_out.images[:1], columns=1))
-    held_out = f"{len(trained.held_out):,} images of the training set, never trained on"
+    pictures = {}
+    if draft is not None:
+        pictures = chain_pictures(draft, trained.held_out, export=config.export, seed=config.seed)
     return publish(
         store,
         name=config.name,
@@ -79,7 +79,11 @@ def publish_dbm(
         data=ImageData(shape=trained.train.shape),
         labels=None if trained.classifier is None else Labels(names=label_names(trained.train)),
         functions=functions,
-        scores=(bound_score(functions["score"], trained.held_out, held_out),),
+        scores=(
+            calibrated_score(
+                functions["score"], method="negative_bound", held_out=trained.held_out
+            ),
+        ),
         defaults=Defaults(
             burn_in=config.export.burn_in,
             inpaint_steps=config.export.inpaint_steps,
@@ -88,8 +92,8 @@ def publish_dbm(
         quality=figures,
         provenance=facts,
         card=dbm_card(config, dbm, trained, figures, facts, drawn=sorted(pictures)),
-        preview=pictures.pop("preview.png", blank),
-        weights=_weights(dbm),
+        preview=pictures.pop("preview.png", blank_preview(trained.held_out)),
+        weights=weights_file(named_tensors(dbm.dequantised())),
         companions=pictures,
     )
 
@@ -157,50 +161,3 @@ def _base_bias(dbm: QuantisedDbm, train: Dataset) -> dict[int, np.ndarray[Any, A
     mu = mean_field(dbm.dequantised(), rows[:BASE_RATE_IMAGES], MeanField())
     means = {layer: mu[layer].mean(0) for layer in dbm.even} | {0: rows.mean(0)}
     return {layer: base_rate_bias(mean).numpy() for layer, mean in means.items()}
-
-
-def bound_score(function: Function, held_out: Dataset, words: str) -> Score:
-    """The score `negative_bound`, calibrated by the graph that will be served."""
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = 1
-    session = ort.InferenceSession(function.graph, options, providers=["CPUExecutionProvider"])
-    scores = scores_of(
-        lambda x: session.run(["negative_bound"], {"x": x})[0], held_out.images, batch=500
-    )
-    return Score(
-        method="negative_bound",
-        function="score",
-        output="negative_bound",
-        heatmap="heatmap",
-        calibration=scores,
-        held_out=words,
-    )
-
-
-def _weights(dbm: QuantisedDbm) -> bytes:
-    named = named_tensors(dbm.dequantised())
-    return save_safetensors({name: t.contiguous() for name, t in named.items()})
-
-
-def _pictures(draft: Package, config: DbmConfig, held_out: Dataset) -> dict[str, bytes]:
-    """preview.png: fresh samples; inpainting.png: held-out images, holes, and fillings."""
-    (fresh,) = sample(draft, n=SHEET_SIDE**2, seed=config.seed, sweeps=[config.export.burn_in])
-    filled = _inpainted(draft, held_out, sweeps=config.export.inpaint_steps, seed=config.seed)
-    return {
-        "preview.png": png_bytes(sheet(fresh, columns=SHEET_SIDE)),
-        "inpainting.png": png_bytes(sheet(filled, columns=2 + FILLINGS)),
-    }
-
-
-def _inpainted(
-    package: Package, images: Dataset, *, sweeps: int, seed: int
-) -> Float[np.ndarray, "n C H W"]:
-    """For each of the first images: itself, itself with the hole in grey, and its fillings."""
-    originals = images.images[:INPAINTED_DIGITS]
-    hole = central_hole(images.shape)
-    fillings = inpaint(package, originals.repeat(FILLINGS, 0), hole, seed=seed, sweeps=sweeps)
-    rows = []
-    for i, original in enumerate(originals):
-        own = fillings[i * FILLINGS : (i + 1) * FILLINGS]
-        rows.append(np.stack([original, np.where(hole, 0.35, original), *own]))
-    return np.concatenate(rows).astype(np.float32)

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from training.alarms import check_images, check_sane
 from training.dbm import Dbm, MeanField, mean_bound, mean_field
 from training.dbm_ais import ais
 from training.dbm_config import DeepModelTable, JointTable
@@ -24,15 +25,13 @@ from training.layerwise import doublings, pretrain
 from training.rbm import Rbm, base_rate_bias, draw
 from training.rbm_config import TrainTable
 from training.rbm_training import Plan, Step, TrainingData
-from training.run import Run, TrainingDiverged
+from training.run import Run
 from training.sheets import png_bytes, sheet
-from training.stages import Stages, check_sane
+from training.stages import Stages
 
 FIGURES_EVERY = 50
 MONITOR_ROWS = 1000
 STAGE = "joint"
-# Persistent chains whose visible probabilities differ by less than this are one chain.
-LEAST_SPREAD = 1e-4
 
 
 def train_dbm(
@@ -144,17 +143,6 @@ def reconstruction_error(dbm: Dbm, v: Tensor) -> float:
     return float((seen - v).square().mean())
 
 
-def check_alive(learner: DbmLearner, *, step: int) -> None:
-    """Raise TrainingDiverged if the particles have fallen into one state."""
-    p = torch.sigmoid(learner.dbm.input(0, learner.particles))
-    spread = float(p.std(0).max()) if len(p) > 1 else 1.0
-    if spread < LEAST_SPREAD:
-        raise TrainingDiverged(
-            f"all {len(p)} chains show the same image at step {step:,}: lower the learning rate "
-            "(--set train.learning_rate=…) and start again with --fresh"
-        )
-
-
 def _monitor(
     step: Step,
     learner: DbmLearner,
@@ -170,7 +158,7 @@ def _monitor(
     It has its own generator: watching a training must not change it.
     """
     check_sane(learner.tensors(), step=number)
-    check_alive(learner, step=number)
+    check_images(torch.sigmoid(learner.dbm.input(0, learner.particles)), step=number)
     dbm = learner.averaged
     generator = torch.Generator(data.images.device).manual_seed(seed + number)
     held_out = draw(data.held_out[:MONITOR_ROWS], generator)

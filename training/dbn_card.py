@@ -11,6 +11,7 @@ from typing import Any
 
 from service.contract import Quality
 from training.belief_graphs import QuantisedDbn
+from training.boltzmann_card import GREY, REFERENCE, classifier_note, training_data
 from training.card import ModelCard, Picture, duration, write_card
 from training.classifier import Classifier
 from training.data import Dataset
@@ -66,20 +67,14 @@ def dbn_card(
             summary=summary(config, dbn),
             uses=(
                 "Sampling, interpolation, features and anomaly scores for images like these.",
-                "A reference for samplers: the same seed gives the same bytes on CPU and GPU.",
+                REFERENCE,
             ),
             limits=(
                 "It cannot fill holes: its layers are directed, and no chain of it holds pixels.",
-                "Pixels are taken as probabilities of ink: grey is uncertainty, not shade.",
+                GREY,
                 "The score takes hidden units at their mean, so that it is near the bound only.",
             ),
-            training_data=(
-                f"{config.data.title}: {len(trained.train):,} images of "
-                f"{'×'.join(map(str, trained.train.shape[1:]))} to train on, "
-                f"{len(trained.held_out):,} held out by seed {config.seed} for monitoring and "
-                "calibration. Fresh Bernoulli draws of the grey values in each epoch. The test "
-                "images were used for the figures below alone."
-            ),
+            training_data=training_data(config, train=trained.train, held_out=trained.held_out),
             training=_how(config, trained),
             quality=figures,
             pictures=[Picture("preview.png", caption if drawn else "A training image.")],
@@ -100,8 +95,14 @@ def _how(config: DbnConfig, trained: TrainedDbn) -> str:
         f"{layer.learning_rate:g} to {layer.final_learning_rate:g}"
         for i, layer in enumerate(config.pretrain, start=1)
     )
+    first = (
+        f"The directed layer is the restricted machine {config.model.start}, and the top machine "
+        "began as its mirror image, which gives pixels the same probabilities"
+        if config.model.start and not config.pretrain
+        else f"Directed layers greedily as restricted machines ({below})"
+    )
     return (
-        f"Directed layers greedily as restricted machines ({below}). Then the top machine by "
+        f"{first}. Then the top machine by "
         f"centred PCD: {phases}; learning rate {table.learning_rate:g} falling linearly to "
         f"{table.final_learning_rate:g}, L2 {table.weight_decay:g}. After {table.greedy_epochs} "
         "epochs the directed layers learn too, by wake and sleep, at "
@@ -122,11 +123,5 @@ def _notes(config: DbnConfig, dbn: QuantisedDbn, trained: TrainedDbn) -> dict[st
     }
     table = config.classify
     if table is not None and trained.classifier is not None:
-        notes["The classifier"] = (
-            "`classify` is the recognition network with a softmax on top, fine-tuned on the labels "
-            f"of the same training images: {table.epochs} epochs of Adam, learning rate "
-            f"{table.learning_rate:g} falling to {table.final_learning_rate:g}, dropout "
-            f"{table.input_dropout:g} of inputs and {table.dropout:g} of hidden units. It has "
-            "weights of its own and does not touch the other functions."
-        )
+        notes["The classifier"] = classifier_note(table, network="the recognition network")
     return notes

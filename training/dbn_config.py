@@ -12,7 +12,13 @@ from pydantic import Field, model_validator
 from training.classifier import ClassifyTable
 from training.config import RecipeConfig
 from training.dbm_config import DeepModelTable
-from training.rbm_config import LEAST_HOLDOUT, EvaluateTable, ExportTable, TrainTable
+from training.rbm_config import (
+    LEAST_HOLDOUT,
+    START_PATTERN,
+    EvaluateTable,
+    ExportTable,
+    TrainTable,
+)
 
 
 class DbnModelTable(DeepModelTable):
@@ -24,6 +30,12 @@ class DbnModelTable(DeepModelTable):
     labels: bool = Field(
         default=True,
         description="Whether the top machine has label units, for conditional samples.",
+    )
+    start: str | None = Field(
+        None,
+        pattern=START_PATTERN,
+        description="A published restricted machine that is the only directed layer, and whose "
+        "mirror image the top machine begins as: mnist-rbm@1.",
     )
 
 
@@ -46,7 +58,9 @@ class DbnConfig(RecipeConfig):
     kind: Literal["dbn"]
     model: DbnModelTable = DbnModelTable()
     pretrain: tuple[TrainTable, ...] = Field(
-        description="How each directed layer is pre-trained; one for each, the lowest first."
+        (),
+        description="How each directed layer is pre-trained; one for each, the lowest first. None "
+        "with model.start.",
     )
     train: UpDownTable
     classify: ClassifyTable | None = Field(
@@ -58,7 +72,13 @@ class DbnConfig(RecipeConfig):
     @model_validator(mode="after")
     def _fits_together(self) -> DbnConfig:
         directed = len(self.model.hidden) - 1
-        if len(self.pretrain) != directed:
+        if self.model.start is not None and directed != 1:
+            raise ValueError(
+                f"model.start={self.model.start} is one directed layer: give model.hidden two "
+                f"sizes, not {len(self.model.hidden)}"
+            )
+        needed = self.model.start is None or bool(self.pretrain)
+        if needed and len(self.pretrain) != directed:
             raise ValueError(
                 f"{len(self.pretrain)} [[pretrain]] tables for {directed} directed layers: give "
                 "one for each hidden layer but the last, which is the top machine's"

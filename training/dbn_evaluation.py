@@ -2,13 +2,12 @@
 
 weights.safetensors ──AIS, reverse AIS of the top──► variational bound on the test log-probability
 score.onnx + calibration ──► AUROC of three kinds of anomalies, honesty of the p-values
+samples of every label ──judge──► share that is read as the label asked for
 
 Test data is looked at here, once training is over, and nowhere else.
 """
 
 from __future__ import annotations
-
-import math
 
 import numpy as np
 import torch
@@ -18,12 +17,14 @@ from torch import Tensor
 from service.contract import Quality
 from training.ais import LogZ
 from training.anomaly import anomaly_report
+from training.asked_labels import asked_label_figures
 from training.binarised import binarisation, binary_rows, waiting
 from training.data import Dataset
 from training.dbn import Dbn, mean_bound
 from training.dbn_ais import ais, reverse_ais
 from training.dbn_weights import read_weights
 from training.label_units import draw_visible, label_probabilities, with_label
+from training.likelihood_figure import likelihood_figure
 from training.package import Package
 from training.rbm import base_rate_bias, draw
 from training.rbm_config import EvaluateTable
@@ -47,6 +48,9 @@ def package_figures(
         figures.append(error_figure(package, data.test, command=command))
     if dbn.labels:
         figures.append(top_error_figure(dbn, data.test, command=command, seed=table.seed))
+        figures += asked_label_figures(
+            package, data.test, each=table.label_samples, seed=table.seed, command=command
+        )
     report = anomaly_report(
         lambda images: package.run("score", x=images)["negative_bound"],
         data.test.images,
@@ -158,13 +162,7 @@ def _figure(
 ) -> Quality:
     test = binary_rows(data.test, device=dbn.top.b.device)
     value = mean_bound(dbn, test, log_z=log_z.value, draws=DRAWS, generator=generator)
-    ends = (value + log_z.value - log_z.high, value + log_z.value - log_z.low)
-    interval = ends if all(math.isfinite(end) for end in ends) else None
-    if interval is None:
-        protocol += "; the interval is unbounded: more runs or betas are needed"
-    return Quality(
-        name=name, value=value, unit="nats", interval=interval, protocol=protocol, command=command
-    )
+    return likelihood_figure(value, log_z, name=name, protocol=protocol, command=command)
 
 
 def _base_bias(dbn: Dbn, train: Dataset, generator: torch.Generator) -> Float[Tensor, " units"]:

@@ -11,25 +11,21 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from service.contract import Defaults, ImageData, Labels, PackageError, Quality, Role
+from service.contract import Defaults, ImageData, Labels, PackageError, Quality
 from service.domain.randomness import logistic
 from training.belief_graphs import QuantisedDbn, dbn_functions, quantise_network, reference_sweep
+from training.boltzmann_package import blank_preview, calibrated_score, label_names, samples_png
 from training.config import Workspace
 from training.dbm import binary_entropy
-from training.dbm_export import bound_score
 from training.dbn import Dbn, log_bernoulli
 from training.dbn_card import TrainedDbn, dbn_card, summary
 from training.dbn_config import DbnConfig
 from training.dbn_weights import weights_file
 from training.label_units import log_evidence
 from training.package import Package, publish
-from training.package_sweeps import sample
 from training.provenance import provenance
 from training.rbm import base_rate_bias
-from training.rbm_export import label_names
-from training.sheets import png_bytes, sheet
 
-SHEET_ROWS = 10
 BASE_RATE_IMAGES = 5000
 PARITY_CHAINS = 32
 PARITY_SWEEPS = 50
@@ -57,10 +53,11 @@ def publish_dbn(
     facts = provenance(
         config, workspace, steps=trained.steps, seconds=trained.seconds, weight_bits=dbn.top.bits
     )
-    preview = sheet(trained.held_out.images[:1], columns=1)
+    preview = blank_preview(trained.held_out)
     if draft is not None:
-        preview = _sheet(draft, config, labels=dbn.labels)
-    held_out = f"{len(trained.held_out):,} images of the training set, never trained on"
+        preview = samples_png(
+            draft, burn_in=config.export.burn_in, seed=config.seed, labels=dbn.labels
+        )
     named = dbn.labels or trained.classifier is not None
     return publish(
         store,
@@ -71,12 +68,16 @@ def publish_dbn(
         data=ImageData(shape=trained.train.shape),
         labels=Labels(names=label_names(trained.train)) if named else None,
         functions=functions,
-        scores=(bound_score(functions["score"], trained.held_out, held_out),),
+        scores=(
+            calibrated_score(
+                functions["score"], method="negative_bound", held_out=trained.held_out
+            ),
+        ),
         defaults=Defaults(burn_in=config.export.burn_in, truncation=None),
         quality=figures,
         provenance=facts,
         card=dbn_card(config, dbn, trained, figures, facts, drawn=draft is not None),
-        preview=png_bytes(preview),
+        preview=preview,
         weights=weights_file(dbn.dequantised()),
     )
 
@@ -133,13 +134,3 @@ def _base_bias(dbn: QuantisedDbn, trained: TrainedDbn) -> np.ndarray[tuple[int],
         x = torch.sigmoid(layer.recognise(x))
     bias: np.ndarray[tuple[int], np.dtype] = base_rate_bias(x.mean(0)).numpy()
     return bias
-
-
-def _sheet(draft: Package, config: DbnConfig, *, labels: int) -> np.ndarray:
-    """Fresh samples; of a conditional network, one column for each label."""
-    columns = labels or SHEET_ROWS
-    n = SHEET_ROWS * columns
-    fixed = {Role.LABEL: np.arange(n) % columns} if labels else {}
-    burn_in = config.export.burn_in
-    (fresh,) = sample(draft, n=n, seed=config.seed, sweeps=[burn_in], fixed=fixed)
-    return sheet(fresh, columns=columns)

@@ -17,18 +17,20 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
+from training.alarms import check_chains, check_sane
 from training.dbn import Dbn, mean_bound
 from training.dbn_ais import ais
 from training.dbn_config import DbnModelTable, UpDownTable
 from training.dbn_learning import DbnLearner, fantasy, update
 from training.label_units import label_probabilities, with_label
 from training.layerwise import pretrain, rise, undoubled
+from training.mirror import mirrored
 from training.rbm import Rbm, base_rate_bias, draw, initialise
 from training.rbm_config import TrainTable
 from training.rbm_training import Plan, Step, TrainingData
 from training.run import Run
 from training.sheets import png_bytes, sheet
-from training.stages import Stages, check_sane
+from training.stages import Stages
 
 FIGURES_EVERY = 50
 MONITOR_ROWS = 1000
@@ -58,31 +60,40 @@ def train_dbn(
     seed: int,
     run: Run,
     stop: Callable[[], bool],
+    start: Rbm | None = None,
 ) -> Dbn:
     """Train, or go on from the run's newest checkpoint; returns the averaged network.
 
+    `start` is the only directed layer, where it is not to be trained first.
+
     Raises:
         Interrupted: `stop` said so; a checkpoint is written.
-        TrainingDiverged: a weight is no longer finite.
+        TrainingDiverged: a weight is no longer finite, or the chains have died.
     """
     generator = torch.Generator(data.images.device).manual_seed(seed)
     stages = Stages(run, generator, minutes=train.checkpoint_minutes, stop=stop)
     labels = data.classes if model.labels else 0
-    layers = pretrain(
-        data,
-        hidden=model.hidden[:-1],
-        tables=pretraining,
-        doubling=undoubled(len(pretraining)),
-        initial_scale=model.initial_scale,
-        seed=seed,
-        run=run,
-        stages=stages,
-        generator=generator,
+    layers = (
+        [start]
+        if start
+        else pretrain(
+            data,
+            hidden=model.hidden[:-1],
+            tables=pretraining,
+            doubling=undoubled(len(pretraining)),
+            initial_scale=model.initial_scale,
+            seed=seed,
+            run=run,
+            stages=stages,
+            generator=generator,
+        )
     )
     plan = Plan(train=train, images=len(data.images), seed=seed + 104_729)
     done, kept = stages.begin(STAGE)
     if kept is None:
-        learner = _begin(data, layers, model, train, labels=labels, generator=generator)
+        learner = _begin(
+            data, layers, model, train, labels=labels, mirror=start is not None, generator=generator
+        )
     else:
         learner = DbnLearner.restored(kept, labels=labels)
     with run.progress(
@@ -112,16 +123,27 @@ def _begin(
     train: UpDownTable,
     *,
     labels: int,
+    mirror: bool,
     generator: torch.Generator,
 ) -> DbnLearner:
-    """A top machine with small weights, on the activities of the layers below it."""
+    """A top machine with small weights, on the activities of the layers below it.
+
+    One that is a mirror image of the layer below is no fresh one: its chains begin at the data.
+    """
     v = draw(data.images[:BASE_RATE_IMAGES], generator)
     h = rise(v, layers, undoubled(len(layers)), generator)
-    mean = with_label(h, data.labels[:BASE_RATE_IMAGES], labels=labels).mean(0)
-    top = initialise(mean, hidden=model.hidden[-1], scale=model.initial_scale, generator=generator)
-    return DbnLearner.begin(
-        layers, top, labels=labels, chains=train.phases[0].chains, visible_mean=mean
-    )
+    x = with_label(h, data.labels[:BASE_RATE_IMAGES], labels=labels)
+    mean, hidden, scale = x.mean(0), model.hidden[-1], model.initial_scale
+    chains = train.phases[0].chains
+    if not mirror:
+        top = initialise(mean, hidden=hidden, scale=scale, generator=generator)
+        return DbnLearner.begin(layers, top, labels=labels, chains=chains, visible_mean=mean)
+    top = mirrored(layers[0], hidden=hidden, labels=labels, scale=scale, generator=generator)
+    learner = DbnLearner.begin(layers, top, labels=labels, chains=chains, visible_mean=mean)
+    p = torch.sigmoid(top.hidden_input(x))
+    rows = torch.arange(chains, device=p.device) % len(p)
+    learner.top.particles, learner.top.hidden_offset = draw(p[rows], generator), p.mean(0)
+    return learner
 
 
 def _advance(
@@ -176,6 +198,7 @@ def _monitor(
     It has its own generator: watching a training must not change it.
     """
     check_sane(learner.tensors(), step=number)
+    check_chains(learner.top.particles, step=number)
     dbn = learner.averaged_dbn
     generator = torch.Generator(data.images.device).manual_seed(seed + number)
     held_out = draw(data.held_out[:MONITOR_ROWS], generator)
@@ -210,7 +233,21 @@ def _monitor(
         weights__largest=float(dbn.top.W[:units].abs().max()),
         **read,
     )
-    run.histogram("weights/top", dbn.top.W, number)
+    _histograms(dbn, held_out, run, number)
     p = dbn.mean_image(fantasy(learner, generator)[:100], generator)
     particles = sheet(p.reshape(-1, *data.shape).cpu().numpy(), columns=10)
     run.sheet("particles", png_bytes(particles), particles, number)
+
+
+def _histograms(dbn: Dbn, held_out: Tensor, run: Run, number: int) -> None:
+    """Weights of each layer both ways, and how often its units are on for held-out images."""
+    x = held_out
+    for depth, layer in enumerate(dbn.layers, start=1):
+        x = torch.sigmoid(layer.recognise(x))
+        run.histogram(f"weights/{depth}-up", layer.up, number)
+        run.histogram(f"weights/{depth}-down", layer.down, number)
+        run.histogram(f"activity/{depth}", x.mean(0), number)
+    run.histogram("weights/top", dbn.top.W, number)
+    labels = x.new_full((len(x), dbn.labels), 1 / max(dbn.labels, 1))
+    activity = torch.sigmoid(dbn.top.hidden_input(torch.cat([x, labels], 1)))
+    run.histogram("activity/top", activity.mean(0), number)

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from safetensors.torch import load, save
 from torch import Tensor
 
-from service.contract import WEIGHTS_FILE, Manifest, Role
+from service.contract import Manifest, Role
+from training.boltzmann_package import read_tensors
+from training.boltzmann_package import weights_file as named_file
 from training.dbn import Dbn, Directed
 from training.package import Package
 from training.rbm import Rbm
@@ -23,12 +24,12 @@ def weights_file(dbn: Dbn) -> bytes:
         named |= {f"up.{i}": layer.up, f"up_bias.{i}": layer.c}
         named |= {f"down.{i}": layer.down, f"down_bias.{i}": layer.b}
     named |= {"top.weight": dbn.top.W, "top.visible_bias": dbn.top.b, "top.hidden_bias": dbn.top.c}
-    return save({name: tensor.detach().cpu().contiguous() for name, tensor in named.items()})
+    return named_file(named)
 
 
 def read_weights(package: Package) -> Dbn:
     """The network of a package's weights."""
-    named = load(package.read(WEIGHTS_FILE))
+    named = read_tensors(package)
     return network_of(named, labels=label_units(package.manifest))
 
 

@@ -14,21 +14,38 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from pydantic import Field
 from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
 
 from training.config import Table
-from training.gan import Stop, batch_rows, cosine, never
+from training.export import fold_batch_norm
+from training.gan import Examples, Stop, batch_rows, cosine, never
 from training.masks import random_masks
 from training.networks import Discriminator, Encoder, Shape, fast, seeded
 from training.run import Interrupted, Run, check_finite
 
 Images = Float[Tensor, "n c h w"]
 Scalar = Float[Tensor, ""]
+SMOOTHING = 0.05
 
 
-class EncoderTraining(Table):
+class EncoderChoices(Table):
+    """Choices of `[encoder]` that are left out of a run's record where they are not made."""
+
+    width: int = Field(
+        0, ge=0, le=512, description="Channels at half the resolution; 0: those of the players."
+    )
+    read_batch: int = Field(
+        256, ge=2, description="Real images a step for the reader of classes, if there is one."
+    )
+    centre: float = Field(
+        0.0, ge=0, le=1, description="Share of the masks that are the central square."
+    )
+
+
+class EncoderTraining(EncoderChoices):
     """The `[encoder]` table of a GAN's recipe."""
 
     steps: int = Field(3000, ge=1, description="Steps of Adam.")
@@ -39,6 +56,10 @@ class EncoderTraining(Table):
     latent: float = Field(0.05, ge=0, description="Weight of the latent regression.")
     log_every: int = Field(100, ge=1, description="Steps between two lines of the log.")
     save_every: int = Field(500, ge=1, description="Steps between two checkpoints.")
+
+    def shape(self, players: Shape) -> Shape:
+        """The encoder's sizes, for these players."""
+        return replace(players, width=self.width or players.width)
 
 
 @dataclass(frozen=True)
@@ -66,7 +87,7 @@ class IziF(nn.Module):
 
     def forward(self, x: Images) -> tuple[Float[Tensor, " n"], Images]:
         """The score of each image in [0, 1], and where it deviates."""
-        made = self.generator(self.encoder(x, x[:, :1] * 0.0))
+        made = self.generator(*self.encoder.understand(x, x[:, :1] * 0.0))
         error = x - made
         features = self.discriminator.features(x) - self.discriminator.features(made)
         izi = (error * error).mean((1, 2, 3))
@@ -75,20 +96,22 @@ class IziF(nn.Module):
 
 
 class Encode(nn.Module):
-    """x ↦ z: the encoder where nothing is missing."""
+    """x ↦ z[, label]: the encoder where nothing is missing."""
 
     def __init__(self, encoder: Encoder) -> None:
         super().__init__()
         self.encoder = encoder
 
-    def forward(self, x: Images) -> Float[Tensor, "n latent"]:
-        """The code of each image in [0, 1]."""
-        z: Tensor = self.encoder(x, x[:, :1] * 0.0)
-        return z
+    def forward(
+        self, x: Images
+    ) -> Float[Tensor, "n latent"] | tuple[Float[Tensor, "n latent"], Int[Tensor, " n"]]:
+        """The code of each image in [0, 1], and its class if the generator has to be told."""
+        z, label = self.encoder.understand(x, x[:, :1] * 0.0)
+        return z if label is None else (z, label)
 
 
 def train_encoder(
-    images: Images,
+    data: Examples,
     *,
     frozen: Frozen,
     shape: Shape,
@@ -103,7 +126,8 @@ def train_encoder(
         Interrupted: `stop` said so; a checkpoint is written.
         TrainingDiverged: the loss is not finite.
     """
-    encoder = seeded(lambda: fast(Encoder(shape)), seed=seed + 3).to(images.device)
+    encoder = seeded(lambda: fast(Encoder(config.shape(shape))), seed=seed + 3)
+    encoder = encoder.to(data.images.device)
     learner = _Learner(
         encoder=encoder,
         optimizer=torch.optim.Adam(encoder.parameters()),
@@ -116,8 +140,14 @@ def train_encoder(
     began = time.monotonic() - learner.seconds
     with run.progress("encoder", total=config.steps, done=done) as line:
         for step in range(done + 1, config.steps + 1):
-            rows = batch_rows(len(images), batch=config.batch, step=step, seed=seed)
-            losses = _encoder_step(learner, frozen, images[rows], config=config, step=step)
+            rows = batch_rows(len(data.images), batch=config.batch, step=step, seed=seed)
+            reading = None
+            if encoder.reader is not None:
+                more = batch_rows(len(data.images), batch=config.read_batch, step=step, seed=seed)
+                reading = data.take(more)
+            losses = _encoder_step(
+                learner, frozen, data.take(rows), reading, config=config, step=step
+            )
             line.advance(images=config.batch, loss=sum(losses.values()))
             if step % config.log_every == 0:
                 run.record(step, **{f"encoder__{name}": value for name, value in losses.items()})
@@ -159,21 +189,27 @@ class _Learner:
 
 
 def _encoder_step(
-    learner: _Learner, frozen: Frozen, real: Images, *, config: EncoderTraining, step: int
+    learner: _Learner,
+    frozen: Frozen,
+    real: Examples,
+    reading: Examples | None,
+    *,
+    config: EncoderTraining,
+    step: int,
 ) -> dict[str, float]:
     """One step of Adam on fresh masks and codes."""
     rate = config.learning_rate * cosine(step / config.steps, last=0.02)
     learner.optimizer.param_groups[0]["lr"] = rate
-    masks = random_masks(len(real), side=real.shape[-1], generator=learner.noise)
+    device, n = real.images.device, len(real.images)
+    masks = random_masks(
+        n, side=real.images.shape[-1], generator=learner.noise, centre=config.centre
+    )
     z = torch.randn(config.batch // 2, frozen.latent, generator=learner.noise)
     losses = encoder_losses(
-        learner.encoder,
-        frozen,
-        images=real,
-        masks=masks.to(real.device),
-        z=z.to(real.device),
-        config=config,
+        learner.encoder, frozen, real, masks=masks.to(device), z=z.to(device), config=config
     )
+    if reading is not None:
+        losses["label"] = reading_loss(learner, reading, config=config)
     total = torch.stack(list(losses.values())).sum()
     learner.optimizer.zero_grad()
     torch.autograd.backward([total])
@@ -185,8 +221,8 @@ def _encoder_step(
 def encoder_losses(
     encoder: Encoder,
     frozen: Frozen,
+    real: Examples,
     *,
-    images: Images,
     masks: Float[Tensor, "n 1 h w"],
     z: Float[Tensor, "m latent"],
     config: EncoderTraining,
@@ -194,12 +230,15 @@ def encoder_losses(
     """Each a mean over rows and over pixels, features or latents.
 
     image: ‖x − x̂‖² + w‖(1 − mask)(x − x̂)‖²; feature: κ‖f(x) − f(x̂)‖²; latent: ‖E(G(z)) − z‖².
+    A labelled generator is told the true class of x.
     """
-    made = frozen.generator(encoder(images, masks))
+    images, labels = real.images, None if encoder.reader is None else real.labels
+    made = frozen.generator(encoder(images, masks), labels)
     error = (images - made).square()
+    some = None if labels is None else labels[: len(z)]
     with torch.no_grad():
         target = frozen.discriminator.features(images)
-        generated = frozen.generator(z)
+        generated = frozen.generator(z, some)
     features = (frozen.discriminator.features(made) - target).square()
     back = encoder(generated, torch.zeros_like(generated[:, :1]))
     return {
@@ -209,8 +248,23 @@ def encoder_losses(
     }
 
 
+def reading_loss(learner: _Learner, real: Examples, *, config: EncoderTraining) -> Scalar:
+    """Cross-entropy of the reader on images of which masks hide a part.
+
+    It shares no weight with the rest of the encoder, so that it needs no weight of its own. Images
+    are not moved about: where the rest of a digit lies in its frame says what is hidden.
+    """
+    assert real.labels is not None, "a labelled generator has labelled images"
+    images, side = real.images, real.images.shape[-1]
+    masks = random_masks(len(images), side=side, generator=learner.noise, centre=config.centre)
+    logits = learner.encoder.class_logits(images, masks.to(images.device))
+    return cross_entropy(logits, real.labels, label_smoothing=SMOOTHING)
+
+
 def restore_encoder(state: dict[str, Any], shape: Shape) -> Encoder:
-    """The encoder in a checkpoint, ready for use."""
+    """The encoder in a checkpoint, ready for use and for export."""
     encoder = Encoder(shape)
     encoder.load_state_dict(state["encoder"])
-    return encoder.eval().requires_grad_(False)
+    folded = fold_batch_norm(encoder)
+    assert isinstance(folded, Encoder)
+    return folded

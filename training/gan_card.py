@@ -5,8 +5,8 @@ GanConfig, Trained, figures ──► gan_card ──► Markdown
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from torch import nn
@@ -33,6 +33,7 @@ class Trained:
     seconds: float
     train: Dataset
     calibration: Dataset
+    origin: Mapping[str, Any] = field(default_factory=dict)
 
 
 def summary(config: GanConfig, trained: Trained) -> str:
@@ -72,7 +73,7 @@ def gan_card(
                 "Examples and tests of the service: small, fast, and the same bytes for a seed.",
             ),
             limits=(
-                "Some samples are no digit; the judge must give one a class all the same.",
+                _looks(config),
                 _labels(config),
                 "`reconstruct` gives an image that the generator can make, not a copy.",
                 "A p-value says how unusual a score is among held-out training images, not why.",
@@ -105,8 +106,16 @@ def _how(config: GanConfig, trained: Trained) -> str:
         if config.model.classes
         else ""
     )
+    begun = trained.origin
+    from_players = (
+        f"The players began as those of {begun['run']}, after its {begun['step']:,} steps and "
+        f"{duration(begun['seconds'])}. "
+        if begun
+        else ""
+    )
     return (
-        f"{knew}Loss: {t.loss}; R₁ γ {t.gamma_real:g} and R₂ γ {t.gamma_fake:g}, falling to "
+        f"{from_players}{knew}"
+        f"Loss: {t.loss}; R₁ γ {t.gamma_real:g} and R₂ γ {t.gamma_fake:g}, falling to "
         f"{t.final_gamma:g} of it, every {t.penalty_every} steps. Adam, β₁ {t.beta1:g}, "
         f"β₂ {t.beta2:g}, rate {t.learning_rate:g} falling to {t.final_rate:g} of it; batch "
         f"{t.batch}; convolutions in {t.precision}. The generator is an exponential average "
@@ -116,20 +125,45 @@ def _how(config: GanConfig, trained: Trained) -> str:
     )
 
 
+def _looks(config: GanConfig) -> str:
+    if config.data.title == "cifar10":
+        return (
+            "Samples have the colours and the layout of their class; few show an object. The copy "
+            "of CIFAR-10 that it learned from and is judged by was compressed again, so that its "
+            "figures go beside their floors here, not beside those of papers."
+        )
+    return "Some samples are no digit; the judge must give one a class all the same."
+
+
 def _labels(config: GanConfig) -> str:
     k = config.model.classes
     if not k:
         return "It knows no labels: a class cannot be asked for."
+    if config.model.generator_labels != "latents":
+        return (
+            "It makes one class at a time: there is no path from one class to another, and an "
+            "encoded image is read as one of the classes, whatever it shows."
+        )
     return (
         f"It takes no label: the largest of the first {k} latents chooses the class, so that a "
         "class can be had by `latents` alone, and a path between two classes changes over quickly."
     )
 
 
+def _making(config: GanConfig) -> str:
+    if config.model.generator_labels == "latents":
+        return "`generate(z) → x`; `encode(x) → z`."
+    return (
+        "`generate(z, label) → x`; `encode(x) → z, label`. The label joins z as an indicator; a "
+        "request that names none gets one drawn evenly by its seed. The encoder reads the class "
+        "from the visible part, and inpainting and scores go by it."
+    )
+
+
 def _notes(config: GanConfig) -> str:
     descent = config.inpaint
     return (
-        "- `generate(z) → x`; `encode(x) → z`.\n"
+        f"- {_making(config)}\n"
         "- `score(x)`: izi_f = ‖x − G(E(x))‖²/n + "
         f"{config.encoder.kappa:g}·‖f(x) − f(G(E(x)))‖²/n_f, f the discriminator's last feature "
         "map; the heatmap is |x − G(E(x))|.\n"

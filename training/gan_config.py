@@ -10,20 +10,64 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from training.config import RecipeConfig, Table
-from training.encoder import EncoderTraining
-from training.gan import GanTraining
+from training.encoder import EncoderChoices, EncoderTraining
+from training.gan_options import GanTraining, Remedies
 from training.latent_step import Descent
-from training.networks import Shape
+from training.shapes import LabelHead, Network, Norm, Shape
 
 
-class ModelTable(Table):
+class Kinds(Table):
+    """Choices of `[model]` that are left out of a run's record where they are not made."""
+
+    network: Network = Field(
+        "dcgan", description="What both players are made of; see training/bodies.py."
+    )
+    depth: int = Field(3, ge=1, le=20, description="Hidden layers of an MLP.")
+    generator_labels: Literal["latents", "concatenation"] = Field(
+        "latents",
+        description="How the generator is told a class: the first latents choose it, or the label "
+        "is an input that joins z.",
+    )
+    discriminator_labels: LabelHead = Field(
+        "projection", description="One logit a class, or the label joins D's last features."
+    )
+    generator_norm: Norm = Field("batch", description="After the generator's hidden layers.")
+    discriminator_norm: Norm = Field(
+        "none", description="After D's; 'batch' goes with no gradient penalty."
+    )
+
+
+class ModelTable(Kinds):
     """`[model]`: the sizes that generator, discriminator and encoder share."""
 
     latent: int = Field(64, ge=2, le=4096, description="Numbers in z, standard normal.")
     width: int = Field(32, ge=4, le=512, description="Channels at half the resolution.")
     classes: int = Field(
-        0, ge=0, le=1000, description="Labels to learn with; the first latents choose one. 0: none."
+        0, ge=0, le=1000, description="Labels to learn with, see generator_labels. 0: none."
     )
+
+    def shape(self, data: tuple[int, int, int]) -> Shape:
+        """The networks' sizes for images of [C, H, W].
+
+        Raises:
+            ValueError: the images are not square, or not of 28, 32 or 64 pixels.
+        """
+        channels, height, width = data
+        if height != width:
+            raise ValueError(f"images of {height}×{width} are not square: set data.size")
+        return Shape(
+            channels=channels,
+            side=height,
+            latent=self.latent,
+            width=self.width,
+            network=self.network,
+            depth=self.depth,
+            classes=self.classes,
+            labelled=self.generator_labels != "latents",
+            discriminator_labels=self.discriminator_labels,
+            generator_norm=self.generator_norm,
+            discriminator_norm=self.discriminator_norm,
+        )
 
 
 class InpaintTable(Table):
@@ -60,7 +104,9 @@ class EvaluateTable(Table):
         2000, ge=10, description="Images whose nearest training image is found."
     )
     inpainted: int = Field(500, ge=8, description="Test images with their centre removed.")
-    judge: Literal["mnist"] = Field("mnist", description="Whose judge: training/judges.")
+    judge: Literal["mnist", "cifar10"] = Field(
+        "mnist", description="Whose judge: training/judges. It is left out for other images."
+    )
     seed: int = Field(1, ge=0, description="Of samples, anomalies and fillings.")
 
     def quick(self) -> EvaluateTable:
@@ -74,6 +120,10 @@ class GanConfig(RecipeConfig):
     """A recipe with `kind = "gan"`."""
 
     kind: Literal["gan"]
+    start: str = Field(
+        "",
+        description="A run, beside this one, whose players are where this one begins; none: fresh.",
+    )
     model: ModelTable = ModelTable()
     train: GanTraining = GanTraining()
     encoder: EncoderTraining = EncoderTraining()
@@ -83,10 +133,26 @@ class GanConfig(RecipeConfig):
 
     @model_validator(mode="after")
     def _has_latents_to_choose_by(self) -> Self:
-        if self.model.classes >= self.model.latent:
+        if self.model.generator_labels != "latents":
+            if self.model.classes < 2:
+                raise ValueError(
+                    f"model.generator_labels={self.model.generator_labels!r} wants classes, not "
+                    f"model.classes={self.model.classes}"
+                )
+        elif self.model.classes >= self.model.latent:
             raise ValueError(
                 f"model.classes={self.model.classes} needs a larger model.latent than "
                 f"{self.model.latent}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _descends_by_rows_alone(self) -> Self:
+        mixed = self.train.minibatch_std or self.train.minibatch_discrimination
+        if self.inpaint.realism > 0 and (mixed or self.model.discriminator_norm == "batch"):
+            raise ValueError(
+                f"inpaint.realism={self.inpaint.realism:g} asks a discriminator that looks at the "
+                "whole batch: set it to 0"
             )
         return self
 
@@ -105,23 +171,33 @@ class GanConfig(RecipeConfig):
         Raises:
             ValueError: the images are not square, or not of 28, 32 or 64 pixels.
         """
-        channels, height, width = data
-        if height != width:
-            raise ValueError(f"images of {height}×{width} are not square: set data.size")
-        return Shape(
-            channels=channels,
-            side=height,
-            latent=self.model.latent,
-            width=self.model.width,
-            classes=self.model.classes,
-        )
+        return self.model.shape(data)
 
     def trained_part(self) -> dict[str, object]:
-        """What decides the players' weights: a run can be resumed only with the same."""
-        return self.model_dump(
+        """What decides the players' weights: a run can be resumed only with the same.
+
+        A choice that was not made is not named, so that runs from before it was there go on.
+        """
+        part = self.model_dump(
             mode="json", include={"kind", "name", "seed", "data", "model", "train"}
+        )
+        begun = {"start": self.start} if self.start else {}
+        return (
+            part
+            | begun
+            | {
+                "model": without_defaults(self.model, Kinds),
+                "train": without_defaults(self.train, Remedies),
+            }
         )
 
     def encoder_part(self) -> dict[str, object]:
         """What decides the encoder's weights, beside the players'."""
-        return self.model_dump(mode="json", include={"encoder"})
+        return {"encoder": without_defaults(self.encoder, EncoderChoices)}
+
+
+def without_defaults(table: Table, choices: type[Table]) -> dict[str, object]:
+    """The table as JSON, without the fields of `choices` that have their default."""
+    dump: dict[str, object] = table.model_dump(mode="json")
+    same = choices().model_dump(mode="json")
+    return {key: value for key, value in dump.items() if key not in same or same[key] != value}

@@ -14,13 +14,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 
-from service.contract import Quality
-from service.domain.randomness import Stream, standard_normal
-from training.anomaly import anomaly_report
-from training.data import Dataset
-from training.fidelity import (
+from service.contract import Quality, Role
+from service.domain.fidelity import (
     class_shares,
     exact_duplicates,
     frechet_distance,
@@ -28,9 +25,14 @@ from training.fidelity import (
     manifold_figures,
     nearest_distance,
 )
+from service.domain.latent import draw_classes
+from service.domain.randomness import Stream, standard_normal
+from training.anomaly import anomaly_report
+from training.asked_labels import wilson_interval
+from training.data import Dataset
 from training.gan_config import EvaluateTable
 from training.inpainting import inpainting_figures
-from training.judge import Bench, load_judge
+from training.judge import Bench, Verdict, load_judge
 from training.package import Package
 
 Images = Float[np.ndarray, "n C H W"]
@@ -50,7 +52,8 @@ def package_figures(
 ) -> list[Quality]:
     """Every figure of a package; `steps` of latent descent where a hole is filled."""
     made = sample(package, n=table.samples, seed=table.seed)
-    judged = _judged(made, data, table=table) if data.test.shape == (1, 28, 28) else []
+    judge = load_judge(table.judge)
+    fits = judge.knows(data.test.shape)
     report = anomaly_report(
         lambda images: package.run("score", x=images)["izi_f"],
         data.test.images,
@@ -58,36 +61,74 @@ def package_figures(
         seed=table.seed,
     )
     figures = [
-        *judged,
-        *_duplicates(made, data, table=table),
+        *(_judged(package, made, data, judge, table=table) if fits else []),
+        *_duplicates(made.images, data, table=table),
         *report.figures(),
         *inpainting_figures(
-            package, data.train, data.test, n=table.inpainted, steps=steps, seed=table.seed
+            package,
+            data.train,
+            data.test,
+            n=table.inpainted,
+            steps=steps,
+            seed=table.seed,
+            judge=judge if fits else None,
         ),
     ]
     return [figure.model_copy(update={"command": command}) for figure in figures]
 
 
-def sample(package: Package, *, n: int, seed: int, batch: int = 250) -> Images:
-    """Rows 0 … n − 1 of `sample` with this seed, as the service gives them."""
-    latent = package.manifest.latent
-    assert latent is not None, "a GAN has a latent prior"
-    parts = []
+@dataclass(frozen=True)
+class Samples:
+    """Generated images, with the labels that were asked for where the model is conditional."""
+
+    images: Images
+    labels: Int64[np.ndarray, " n"] | None
+
+
+def sample(
+    package: Package,
+    *,
+    n: int,
+    seed: int,
+    labels: Int64[np.ndarray, " n"] | None = None,
+    batch: int = 250,
+) -> Samples:
+    """Rows 0 … n − 1 of `sample` with this seed, as the service gives them.
+
+    Labels that a conditional model is not given are drawn evenly by (seed, row).
+    """
+    manifest = package.manifest
+    assert manifest.latent is not None, "a GAN has a latent prior"
+    names, parts = manifest.labels, []
+    if names is None or manifest.functions["generate"].input(Role.LABEL) is None:
+        labels = None
+    elif labels is None:
+        labels = draw_classes(classes=len(names.names), keys=[(seed, row) for row in range(n)])
     for first in range(0, n, batch):
         rows = range(first, min(first + batch, n))
-        z = standard_normal(seed=seed, rows=rows, stream=Stream.LATENT, width=latent.size)
-        parts.append(package.run("generate", z=z)["x"])
-    return np.concatenate(parts)
+        z = standard_normal(seed=seed, rows=rows, stream=Stream.LATENT, width=manifest.latent.size)
+        told = {} if labels is None else {"label": labels[first : rows.stop]}
+        parts.append(package.run("generate", z=z, **told)["x"])
+    return Samples(np.concatenate(parts), labels)
 
 
-def _judged(made: Images, data: EvaluationData, *, table: EvaluateTable) -> list[Quality]:
-    """Figures on the judge's features. The floor puts training images in the samples' place."""
-    judge = load_judge(table.judge)
-    n = min(len(made), len(data.train), len(data.test))
+def _judged(
+    package: Package, even: Samples, data: EvaluationData, judge: Bench, *, table: EvaluateTable
+) -> list[Quality]:
+    """Figures on the judge's features. The floor puts training images in the samples' place.
+
+    A conditional model is asked for the labels of those training images, so that both have the
+    same share of each class; `even` samples, of all labels alike, have their own distance.
+    """
+    n = min(len(even.images), len(data.train), len(data.test))
     real = _some(data.train, n, seed=table.seed)
-    test = data.test.images[:n]
-    seen = {name: judge.look(x) for name, x in (("made", made[:n]), ("real", real), ("test", test))}
+    told = even.labels is not None and real.labels is not None
+    samples = sample(package, n=n, seed=table.seed, labels=real.labels) if told else even
+    looked = {"made": samples.images[:n], "real": real.images, "test": data.test.images[:n]}
+    seen = {name: judge.look(images) for name, images in looked.items()}
     by = f"judge sha256 {judge.sha256[:12]}…, {_accuracy(judge, data.test)}"
+    if told:
+        by = f"samples are asked for the labels of the floor's training images; {by}"
     against = (
         f"{n:,} samples against {n:,} test images; floor: {n:,} training images against the same "
         f"test images; {by}"
@@ -114,6 +155,50 @@ def _judged(made: Images, data: EvaluationData, *, table: EvaluateTable) -> list
             floor=kl_to_uniform(real_shares),
             protocol=histogram,
         ),
+        *_as_asked(seen["made"].classes, samples, judge, data.test),
+        *(_of_even_labels(even, judge, seen["test"], floor=floor, against=against) if told else []),
+    ]
+
+
+def _of_even_labels(
+    even: Samples, judge: Bench, test: Verdict, *, floor: float, against: str
+) -> list[Quality]:
+    """The Fréchet distance of a conditional model that is asked for all labels alike."""
+    features = judge.look(even.images[: len(test.features)]).features
+    return [
+        Quality(
+            name="frechet_distance_even_labels",
+            value=frechet_distance(features, test.features),
+            floor=floor,
+            protocol=against.replace(
+                "samples are asked for the labels of the floor's training images",
+                "labels are drawn evenly by the seed, which test images' are not",
+            ),
+        )
+    ]
+
+
+def _as_asked(
+    seen: Int64[np.ndarray, " n"], samples: Samples, judge: Bench, test: Dataset
+) -> list[Quality]:
+    """How often a conditional model makes what it is asked for."""
+    if samples.labels is None or test.labels is None:
+        return []
+    right = seen == samples.labels[: len(seen)]
+    low, high = wilson_interval(int(right.sum()), len(right))
+    return [
+        Quality(
+            name="samples_read_as_asked",
+            value=100 * float(right.mean()),
+            unit="%",
+            interval=(100 * low, 100 * high),
+            floor=100 * judge.accuracy(test.images, test.labels),
+            protocol=(
+                f"share of {len(seen):,} samples that the judge reads as the label asked for, "
+                "labels in the shares of training images; 95 % interval of Wilson; floor: its "
+                f"accuracy on {len(test):,} test images; judge sha256 {judge.sha256[:12]}…"
+            ),
+        )
     ]
 
 
@@ -157,9 +242,9 @@ def _duplicates(made: Images, data: EvaluationData, *, table: EvaluateTable) -> 
     ]
 
 
-def _some(data: Dataset, n: int, *, seed: int) -> Images:
+def _some(data: Dataset, n: int, *, seed: int) -> Dataset:
     rows = np.random.default_rng(seed).permutation(len(data))[:n]
-    return data.take(np.sort(rows)).images
+    return data.take(np.sort(rows))
 
 
 def _accuracy(judge: Bench, test: Dataset) -> str:

@@ -8,12 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from service.contract import Defaults, ImageData, Latent, Quality, Role, TensorSpec
+from service.contract import Defaults, ImageData, Labels, Latent, Quality, Role, TensorSpec
 from training.anomaly import scores_of
 from training.config import Workspace
 from training.data import Dataset
@@ -30,6 +31,7 @@ from training.provenance import provenance
 from training.sheets import png_bytes, sheet
 
 INPAINTED_DIGITS = 8
+CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 # float32 through a dozen layers, sums taken in another order; all quantities are of order 1.
 TOLERANCE = 1e-5
 STATE = ("z", "m", "v", "t")
@@ -60,34 +62,39 @@ def gan_functions(trained: Trained, config: GanConfig) -> tuple[dict[str, Functi
         worst = max(worst, parity(graph.module, content, other, tolerance=graph.tolerance))
         functions[name] = _function(name, graph, content)
     generate = functions["generate"]
-    state = generate.inputs[0].model_copy(update={"role": Role.STATE})
+    states = tuple(t.model_copy(update={"role": Role.STATE}) for t in generate.inputs)
     functions["latent_readout"] = Function(
-        graph=generate.graph, inputs=(state,), outputs=generate.outputs
+        graph=generate.graph, inputs=states, outputs=generate.outputs
     )
     return functions, worst
 
 
 def _graphs(trained: Trained, config: GanConfig) -> dict[str, _Graph]:
     shape, noise = trained.shape, torch.Generator().manual_seed(0)
+    label = torch.tensor([0, shape.classes - 1, 1]) if shape.labelled else None
     image = (shape.channels, shape.side, shape.side)
     z = torch.randn(3, shape.latent, generator=noise)
+    label = torch.tensor([0, shape.classes - 1, 1]) if shape.labelled else None
     x = torch.rand(3, *image, generator=noise)
     mask = (torch.rand(3, 1, *image[1:], generator=noise) < 0.5).float()
     moments = torch.rand(3, shape.latent, generator=noise)
     data, masked = {"x": (x, Role.DATA)}, {"mask": (mask, Role.MASK)}
     latent = (shape.latent,)
-    states = ((latent, Role.STATE), (latent, Role.STATE), (latent, Role.STATE), ((1,), Role.STATE))
     held = dict(zip(STATE, (z, moments - 0.5, moments, torch.full((3, 1), 2.0)), strict=True))
+    chosen = {} if label is None else {"label": label}
+    states = {key: (tuple(t.shape[1:]), Role.STATE) for key, t in (held | chosen).items()}
     descent = config.inpaint.descent()
     realism = trained.discriminator if descent.realism > 0 else None
     return {
         "generate": _Graph(
             module=trained.generator,
-            inputs={"z": (z, Role.LATENT)},
+            inputs={"z": (z, Role.LATENT)} | {k: (t, Role.LABEL) for k, t in chosen.items()},
             outputs={"x": (image, Role.DATA)},
         ),
         "encode": _Graph(
-            module=Encode(trained.encoder), inputs=data, outputs={"z": (latent, Role.HIDDEN)}
+            module=Encode(trained.encoder),
+            inputs=data,
+            outputs={"z": (latent, Role.HIDDEN)} | dict.fromkeys(chosen, ((), Role.LABEL)),
         ),
         "score": _Graph(
             module=IziF(
@@ -102,12 +109,17 @@ def _graphs(trained: Trained, config: GanConfig) -> dict[str, _Graph]:
         "latent_start": _Graph(
             module=LatentStart(trained.encoder, descent=descent),
             inputs={**data, **masked, "noise": (z, Role.NOISE)},
-            outputs=dict(zip(STATE, states, strict=True)),
+            outputs=states,
         ),
         "latent_step": _Graph(
             module=LatentStep(trained.generator, realism, shape=shape, descent=descent),
-            inputs={**{k: (t, Role.STATE) for k, t in held.items()}, **data, **masked},
-            outputs={f"next_{k}": s for k, s in zip(STATE, states, strict=True)},
+            inputs={
+                **{k: (t, Role.STATE) for k, t in held.items()},
+                **data,
+                **masked,
+                **{k: (t, Role.STATE) for k, t in chosen.items()},
+            },
+            outputs={f"next_{k}": spec for k, spec in states.items()},
         ),
     }
 
@@ -128,7 +140,8 @@ def _function(name: str, graph: _Graph, content: bytes) -> Function:
 
 
 def _tensor(name: str, shape: tuple[int, ...], role: Role) -> TensorSpec:
-    return TensorSpec(name=name, dtype="float32", shape=("n", *shape), role=role)
+    dtype: Literal["int64", "float32"] = "int64" if name.endswith("label") else "float32"
+    return TensorSpec(name=name, dtype=dtype, shape=("n", *shape), role=role)
 
 
 def publish_gan(
@@ -155,8 +168,10 @@ def publish_gan(
     companions = dict(pictures)
     preview = companions.pop("preview.png", blank)
     if config.export.torchscript:
-        z = torch.zeros(2, trained.shape.latent)
-        companions[TORCHSCRIPT_FILE] = to_torchscript(trained.generator, {"z": z})
+        example = {"z": torch.zeros(2, trained.shape.latent)}
+        if trained.shape.labelled:
+            example["label"] = torch.tensor([0, 1])
+        companions[TORCHSCRIPT_FILE] = to_torchscript(trained.generator, example)
     return publish(
         store,
         name=config.name,
@@ -165,6 +180,9 @@ def publish_gan(
         description=summary(config, trained),
         data=ImageData(shape=trained.train.shape),
         latent=Latent(size=trained.shape.latent),
+        labels=Labels(names=class_names(config.data.title, trained.shape.classes))
+        if trained.shape.labelled
+        else None,
         functions=functions,
         scores=(_score(functions["score"], trained.calibration),),
         defaults=Defaults(
@@ -179,6 +197,12 @@ def publish_gan(
         preview=preview,
         companions=companions,
     )
+
+
+def class_names(data: str, classes: int) -> tuple[str, ...]:
+    """What the labels 0, 1, … of a data set are called; their numbers, where nothing is known."""
+    known = {"cifar10": CIFAR10}.get(data, ())
+    return known if len(known) == classes else tuple(str(k) for k in range(classes))
 
 
 def without_batch_norm(generator: Generator) -> nn.Module:
@@ -204,7 +228,10 @@ def _score(function: Function, calibration: Dataset) -> Score:
 
 def _pictures(draft: Package, config: GanConfig, trained: Trained) -> dict[str, bytes]:
     """preview.png: samples; inpainting.png: held-out images, holes, fillings."""
-    made = sample(draft, n=SHEET_SIDE**2, seed=config.seed)
+    side = min(SHEET_SIDE, trained.shape.classes) if trained.shape.labelled else SHEET_SIDE
+    made = sample(
+        draft, n=SHEET_SIDE * side, seed=config.seed, labels=np.tile(np.arange(side), SHEET_SIDE)
+    ).images
     filled = inpainting_rows(
         draft,
         trained.calibration.images[:INPAINTED_DIGITS],
@@ -213,6 +240,6 @@ def _pictures(draft: Package, config: GanConfig, trained: Trained) -> dict[str, 
     )
     columns = len(filled) // min(INPAINTED_DIGITS, len(trained.calibration))
     return {
-        "preview.png": png_bytes(sheet(made, columns=SHEET_SIDE)),
+        "preview.png": png_bytes(sheet(made, columns=side)),
         "inpainting.png": png_bytes(sheet(filled, columns=columns)),
     }

@@ -5,16 +5,37 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from pathlib import Path
+from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
-from training.config import RecipeConfig, Table
+from training.config import BareRecipe, Table
+from training.data import DataConfig
 from training.rbm_config import EvaluateTable, TrainTable
+from training.tabular.table import KNOWN, TableConfig
+
+TABLE_KEYS = {"target", "categorical", "drop", "test"}
+
+
+def kind_of_data(given: object) -> str:
+    """Whether `[data]` is a table or images: a table has a table's name, file or keys."""
+    if not isinstance(given, dict):
+        return "table" if isinstance(given, TableConfig) else "images"
+    is_csv = Path(str(given.get("path") or "")).suffix == ".csv"
+    return (
+        "table" if is_csv or given.get("name") in KNOWN or TABLE_KEYS & given.keys() else "images"
+    )
+
+
+AnyData = Annotated[
+    Annotated[DataConfig, Tag("images")] | Annotated[TableConfig, Tag("table")],
+    Discriminator(kind_of_data),
+]
 
 
 class PatchTable(Table):
-    """`[patches]`: what the visible units are."""
+    """`[patches]`: what the visible units are; for columns of a table, how they are whitened."""
 
     side: int | None = Field(
         None, ge=2, le=64, description="Grey patches of side × side pixels; left out, whole images."
@@ -59,14 +80,21 @@ class GaussianTrainTable(TrainTable):
         return self
 
 
-class GaussianConfig(RecipeConfig):
-    """A recipe with `kind = "gaussian-rbm"`."""
+class GaussianConfig(BareRecipe):
+    """A recipe with `kind = "gaussian-rbm"`: of images, or of a table's numeric columns."""
 
     kind: Literal["gaussian-rbm"]
+    data: AnyData
     patches: PatchTable = PatchTable()
     model: GaussianModelTable = GaussianModelTable()
     train: GaussianTrainTable
     evaluate: EvaluateTable = EvaluateTable()
+
+    @model_validator(mode="after")
+    def _has_something_to_cut(self) -> GaussianConfig:
+        if isinstance(self.data, TableConfig) and self.patches.side is not None:
+            raise ValueError("patches.side is for images: leave it out with the columns of a table")
+        return self
 
     def trained_part(self) -> dict[str, object]:
         """What decides the weights: a run can be resumed only with the same."""

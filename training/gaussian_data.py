@@ -32,10 +32,17 @@ class Whitening:
     back: Float[Tensor, "units units"]
 
     @classmethod
-    def of(cls, rows: Float[Tensor, "n units"], table: PatchTable) -> Whitening:
-        """ZCA, C^-½ with a floor under the eigenvalues; or the standard deviations alone."""
+    def of(
+        cls, rows: Float[Tensor, "n units"], table: PatchTable, *, scaled: bool = False
+    ) -> Whitening:
+        """ZCA, C^-½ with a floor under the eigenvalues; or the standard deviations alone.
+
+        `scaled` divides each unit by its standard deviation first, so that C holds correlations:
+        for units that are measured in different things.
+        """
         x = rows.double()
-        centred = x - x.mean(0)
+        scale = x.std(0, correction=0).clamp_min(1e-12) if scaled else torch.ones_like(x[0])
+        centred = (x - x.mean(0)) / scale
         covariance = centred.T @ centred / len(x)
         if not table.whiten:
             covariance = torch.diag(covariance.diagonal())
@@ -44,16 +51,26 @@ class Whitening:
 
         def power(exponent: float) -> Tensor:
             raised: Tensor = vectors @ torch.diag(values**exponent) @ vectors.T
-            return raised.float()
+            return raised
 
-        return cls(mean=x.mean(0).float(), forward=power(-0.5), back=power(0.5))
+        return cls(
+            mean=x.mean(0).float(),
+            forward=(power(-0.5) / scale[:, None]).float(),
+            back=(power(0.5) * scale).float(),
+        )
 
     def __call__(self, rows: Float[Tensor, "n units"]) -> Float[Tensor, "n units"]:
         """Standardised units."""
         return (rows - self.mean) @ self.forward
 
+    def to(self, device: torch.device | str) -> Whitening:
+        """The same map on another device."""
+        return Whitening(
+            mean=self.mean.to(device), forward=self.forward.to(device), back=self.back.to(device)
+        )
+
     def undone(self, v: Float[Tensor, "n units"]) -> Float[Tensor, "n units"]:
-        """Grey values again."""
+        """Grey values, or a table's numbers, again."""
         return self.mean + v @ self.back
 
 

@@ -80,7 +80,9 @@ def _both_ways(machine: GaussianRbm, data: GaussianData, table: EvaluateTable) -
     with waiting("AIS", table.betas) as told:
         forward = ais(machine, base=base, runs=table.runs, betas=table.betas, generator=generator,
                       progress=told)  # fmt: skip
-    chosen = torch.randint(len(data.rows), (table.reverse_runs,), generator=generator)
+    chosen = torch.randint(
+        len(data.rows), (table.reverse_runs,), generator=generator, device=generator.device
+    )
     h = draw(torch.sigmoid(machine.hidden_input(data.rows[chosen])), generator)
     v, _ = run_chains(machine, h, sweeps=max(1, table.reverse_burn_in), generator=generator)
     with waiting("reverse AIS", table.betas) as told:

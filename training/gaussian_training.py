@@ -11,35 +11,43 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from training.alarms import check_chains, check_sane
 from training.gaussian import GaussianRbm, initialise
 from training.gaussian_ais import Base, ais
 from training.gaussian_config import GaussianModelTable, GaussianTrainTable
 from training.gaussian_data import Whitening
 from training.gaussian_learning import GaussianLearner, update
+from training.gaussian_pictures import SHEET_SIDE, filters_of, png_sheet
 from training.rbm_training import Plan, Step
 from training.run import Run
-from training.sheets import png_bytes, sheet
+from training.sheets import png_bytes
 from training.stages import Stages
 
 MONITOR_ROWS = 2000
 FIGURES_EVERY = 50
-SHEET_SIDE = 10
 STAGE = "gaussian"
 
 
 @dataclass(frozen=True)
 class GaussianData:
-    """Whitened rows to train on, held-out ones for monitors, and the way back to pixels."""
+    """Whitened rows to train on, held-out ones for monitors, and the way back.
+
+    Attributes:
+        rows, held_out: whitened.
+        whitening: the map, and its inverse.
+        shape: [1, H, W] of a row of pixels; None where it is one of a table.
+        columns: the names of a table's columns.
+    """
 
     rows: Float[Tensor, "n visible"]
     held_out: Float[Tensor, "m visible"]
     whitening: Whitening
-    shape: tuple[int, int, int]
+    shape: tuple[int, int, int] | None
+    columns: tuple[str, ...] = ()
 
 
 def train_gaussian(
@@ -55,7 +63,8 @@ def train_gaussian(
 
     Raises:
         Interrupted: `stop` said so; a checkpoint is written.
-        TrainingDiverged: a parameter is no longer finite, or out of all bounds.
+        TrainingDiverged: a parameter is no longer finite or out of all bounds, or the chains have
+            died.
     """
     generator = torch.Generator(data.rows.device).manual_seed(seed)
     stages = Stages(run, generator, minutes=train.checkpoint_minutes, stop=stop)
@@ -123,6 +132,9 @@ def _monitor(
 
     It has its own generator: watching a training must not change it.
     """
+    check_sane(learner.tensors(), step=step.number)
+    if train.chains == "persistent":
+        check_chains(learner.particles, step=step.number)
     machine = learner.averaged
     generator = torch.Generator(data.rows.device).manual_seed(seed + step.number)
     held_out = data.held_out[:MONITOR_ROWS]
@@ -149,22 +161,18 @@ def _monitor(
     run.histogram("weights", machine.W, step.number)
     run.histogram("variance", machine.variance, step.number)
     run.histogram("hidden_activity", h.mean(0), step.number)
-    filters = png_sheet(filters_of(machine, data.whitening), data.shape)
-    particles = learner.machine.visible_mean(learner.particles[: SHEET_SIDE**2])
-    fantasies = png_sheet(data.whitening.undone(particles), data.shape)
-    for name, picture in (("filters", filters), ("particles", fantasies)):
-        run.sheet(name, png_bytes(picture), picture, step.number)
+    _show(learner, data, run, step.number)
 
 
-def filters_of(machine: GaussianRbm, whitening: Whitening) -> Float[Tensor, "hidden visible"]:
-    """What each hidden unit adds to the pixels, each stretched to [0, 1] about ½."""
-    pixels = machine.W.T @ whitening.back
-    return 0.5 + pixels / (2 * pixels.abs().amax(1, keepdim=True).clamp_min(1e-12))
-
-
-def png_sheet(
-    rows: Float[Tensor, "n visible"], shape: tuple[int, int, int]
-) -> np.ndarray[tuple[int, int, int], np.dtype[np.uint8]]:
-    """Rows of pixels as a sheet, ten a row, clipped to [0, 1]."""
-    images = rows.clamp(0, 1).reshape(-1, *shape).cpu().numpy()
-    return sheet(images, columns=SHEET_SIDE, scale=4)
+def _show(learner: GaussianLearner, data: GaussianData, run: Run, number: int) -> None:
+    """Filters and fantasies as sheets; of a table, each column of the fantasies as a histogram."""
+    means = learner.machine.visible_mean(learner.particles)
+    fantasies = data.whitening.undone(means)
+    if data.shape is None:
+        for name, values in zip(data.columns, fantasies.T, strict=True):
+            run.histogram(f"particles/{name}", values, number)
+        return
+    filters = png_sheet(filters_of(learner.averaged, data.whitening), data.shape)
+    particles = png_sheet(fantasies[: SHEET_SIDE**2], data.shape)
+    for name, picture in (("filters", filters), ("particles", particles)):
+        run.sheet(name, png_bytes(picture), picture, number)

@@ -11,10 +11,10 @@ import numpy as np
 from jaxtyping import Float
 
 from service.contract import Quality, Role
+from service.domain.fidelity import distances
 from service.domain.randomness import Stream, standard_normal
 from training.data import Dataset
-from training.fidelity import distances
-from training.judge import load_judge
+from training.judge import Bench
 from training.masks import central_square
 from training.package import Package
 
@@ -59,7 +59,8 @@ def _descend(
     for _ in range(steps):
         after = package.run("latent_step", **state, x=known, mask=masks)
         state = {name.removeprefix("next_"): value for name, value in after.items()}
-    made: Images = package.run("latent_readout", z=state["z"])["x"]
+    readout = package.manifest.functions["latent_readout"].inputs
+    made: Images = package.run("latent_readout", **{t.name: state[t.name] for t in readout})["x"]
     return made
 
 
@@ -99,9 +100,19 @@ def hole_error(filled: Images, images: Images, mask: Mask) -> float:
 
 
 def inpainting_figures(
-    package: Package, train: Dataset, test: Dataset, *, n: int, steps: int, seed: int
+    package: Package,
+    train: Dataset,
+    test: Dataset,
+    *,
+    n: int,
+    steps: int,
+    seed: int,
+    judge: Bench | None,
 ) -> list[Quality]:
-    """Error in the hole of the first `n` test images, beside two baselines; classes kept."""
+    """Error in the hole of the first `n` test images, beside two baselines; classes kept.
+
+    `judge` says whether a class is kept; None leaves that figure out.
+    """
     some = test.take(slice(n))
     mask = central_square(side=some.shape[-1]).numpy()
     first = fill(package, some.images, mask, seed=seed, steps=steps)
@@ -132,13 +143,12 @@ def inpainting_figures(
             protocol=f"mean absolute difference of two fillings in the hole; {protocol}",
         )
     )
-    if some.labels is not None and some.shape == (1, 28, 28):
-        figures.append(_class_kept(fillings[""], some, protocol))
+    if some.labels is not None and judge is not None:
+        figures.append(_class_kept(fillings[""], some, judge, protocol))
     return figures
 
 
-def _class_kept(filled: Images, some: Dataset, protocol: str) -> Quality:
-    judge = load_judge()
+def _class_kept(filled: Images, some: Dataset, judge: Bench, protocol: str) -> Quality:
     assert some.labels is not None
     return Quality(
         name="inpainting_class_kept",

@@ -12,6 +12,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -29,32 +30,38 @@ from training.run import check_finite
 
 JUDGES = Path(__file__).parent / "judges"
 FEATURES = 64
+GREY_WIDTHS, COLOUR_WIDTHS = (32, 48, 96), (48, 96, 160)
 
 
 class Judge(nn.Module):
-    """Three convolutions and two linear layers: 28×28 → 14×14 → 7×7 → 3×3 → 64 → classes."""
+    """Three convolutions and two linear layers: side → side/2 → side/4 → side/8 → 64 → classes.
 
-    def __init__(self, classes: int = 10) -> None:
+    The width grows with what there is to see: 32 channels for one of ink, 48 for three of colour.
+    """
+
+    def __init__(self, classes: int = 10, *, channels: int = 1, side: int = 28) -> None:
         super().__init__()
+        self.shape = (channels, side, side)
+        a, b, c = GREY_WIDTHS if channels == 1 else COLOUR_WIDTHS
         self.trunk = nn.Sequential(
-            *_block(1, 32, 5, stride=2),
-            *_block(32, 48, 3),
+            *_block(channels, a, 5, stride=2),
+            *_block(a, b, 3),
             nn.MaxPool2d(2),
-            *_block(48, 96, 3),
+            *_block(b, c, 3),
             nn.MaxPool2d(2),
             nn.Flatten(),
-            nn.Linear(96 * 9, FEATURES, bias=False),
+            nn.Linear(c * (side // 8) ** 2, FEATURES, bias=False),
             nn.BatchNorm1d(FEATURES),
             nn.ReLU(),
         )
         self.head = nn.Linear(FEATURES, classes)
 
-    def features(self, x: Float[Tensor, "n 1 28 28"]) -> Float[Tensor, "n 64"]:
+    def features(self, x: Float[Tensor, "n c side side"]) -> Float[Tensor, "n 64"]:
         """The penultimate layer, of images in [0, 1]."""
         f: Tensor = self.trunk(2.0 * x - 1.0)
         return f
 
-    def forward(self, x: Float[Tensor, "n 1 28 28"]) -> Float[Tensor, "n classes"]:
+    def forward(self, x: Float[Tensor, "n c side side"]) -> Float[Tensor, "n classes"]:
         """Class logits."""
         logits: Tensor = self.head(self.features(x))
         return logits
@@ -88,11 +95,15 @@ class Bench:
 
     @torch.no_grad()
     def look(self, images: Tensor | np.ndarray, *, batch: int = 500) -> Verdict:
-        """Features and class probabilities of images [n, 1, 28, 28] in [0, 1]."""
+        """Features and class probabilities of images [n, C, side, side] in [0, 1]."""
         x = torch.as_tensor(images, dtype=torch.float32)
         features = torch.cat([self.judge.features(part) for part in torch.split(x, batch)])
         probabilities = self.judge.head(features).softmax(1)
         return Verdict(features=features.numpy(), probabilities=probabilities.numpy())
+
+    def knows(self, shape: tuple[int, ...]) -> bool:
+        """Whether it can look at images of [C, H, W]."""
+        return self.judge.shape == shape
 
     def accuracy(self, images: Tensor | np.ndarray, labels: Tensor | np.ndarray) -> float:
         """The share of images whose likeliest class is their label."""
@@ -116,7 +127,10 @@ def load_judge(data: str = "mnist") -> Bench:
 def parse_judge(content: bytes) -> Bench:
     """A judge from the bytes of its safetensors file."""
     weights = parse_safetensors(content)
-    judge = Judge(classes=weights["head.bias"].shape[0])
+    last, flat = weights["trunk.7.weight"].shape[0], weights["trunk.12.weight"].shape[1]
+    side = {3: 28, 4: 32}[math.isqrt(flat // last)]
+    channels = weights["trunk.0.weight"].shape[1]
+    judge = Judge(weights["head.bias"].shape[0], channels=channels, side=side)
     judge.load_state_dict(weights)
     return Bench(judge=judge.eval().requires_grad_(False), sha256=sha256_of(content))
 
@@ -134,6 +148,10 @@ class JudgeTraining(Table):
     learning_rate: float = Field(0.004, gt=0, description="AdamW's, at its highest.")
     weight_decay: float = Field(0.01, ge=0, description="AdamW's.")
     label_smoothing: float = Field(0.05, ge=0, lt=1, description="Share spread over all classes.")
+    flip: bool = Field(default=False, description="Mirror half of the images: never digits.")
+    precision: Literal["float32", "bfloat16"] = Field(
+        "float32", description="Of the convolutions; bfloat16 is faster on AVX512-BF16."
+    )
 
     def rate(self, progress: float) -> float:
         """Up over the first fifth, then down a half cosine; `progress` ∈ [0, 1]."""
@@ -146,15 +164,20 @@ def judge_step(
     judge: Judge,
     optimizer: torch.optim.Optimizer,
     *,
-    images: Float[Tensor, "n 1 28 28"],
+    images: Float[Tensor, "n c side side"],
     labels: Int[Tensor, " n"],
-    smoothing: float,
+    how: JudgeTraining,
     generator: torch.Generator,
 ) -> float:
     """One step of cross-entropy on shaken images; returns the loss."""
-    shaken = shake(images, generator=generator).contiguous(memory_format=torch.channels_last)
-    logits = judge(shaken)
-    loss = cross_entropy(logits, labels, label_smoothing=smoothing)
+    shaken = shake(images, generator=generator)
+    if how.flip:
+        mirrored = torch.rand(len(shaken), generator=generator) < 0.5
+        shaken = torch.where(mirrored[:, None, None, None], shaken.flip(3), shaken)
+    lower = how.precision == "bfloat16"
+    with torch.autocast("cpu", torch.bfloat16, enabled=lower):
+        logits = judge(shaken.contiguous(memory_format=torch.channels_last))
+    loss = cross_entropy(logits.float(), labels, label_smoothing=how.label_smoothing)
     optimizer.zero_grad()
     torch.autograd.backward([loss])
     optimizer.step()
@@ -176,7 +199,7 @@ def shake(
 
 
 def train_judge(
-    images: Float[Tensor, "n 1 28 28"],
+    images: Float[Tensor, "n c side side"],
     labels: Int[Tensor, " n"],
     *,
     how: JudgeTraining,
@@ -195,7 +218,9 @@ def train_judge(
     Raises:
         TrainingDiverged: the loss is not finite.
     """
-    judge = fast(seeded(lambda: Judge(classes=int(labels.max()) + 1), seed=seed)).train()
+    classes, channels, side = int(labels.max()) + 1, images.shape[1], images.shape[3]
+    made = seeded(lambda: Judge(classes, channels=channels, side=side), seed=seed)
+    judge = fast(made).train()
     optimizer = torch.optim.AdamW(judge.parameters(), weight_decay=how.weight_decay)
     generator = torch.Generator().manual_seed(seed)
     total, done = how.epochs * (len(images) // how.batch), 0
@@ -211,7 +236,7 @@ def train_judge(
                 optimizer,
                 images=images[rows],
                 labels=labels[rows],
-                smoothing=how.label_smoothing,
+                how=how,
                 generator=generator,
             )
             done += 1

@@ -4,7 +4,8 @@ x, mask, noise ──LatentStart──► (z, m, v, t) ──k × LatentStep─�
 
 One step is one Adam step on the contextual loss of Yeh et al. (2017), §3.2. An exported graph
 cannot differentiate, so `trace_gradient` writes the gradient out as plain operators: the transposed
-convolution for a convolution, a convolution for a transposed one.
+convolution for a convolution, a convolution for a transposed one. For a labelled generator the
+state holds the label too, which the encoder reads from the visible part and no step changes.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch._decomp import core_aten_decompositions
 from torch.fx import GraphModule
@@ -27,7 +28,8 @@ Latents = Float[Tensor, "n latent"]
 Images = Float[Tensor, "n c h w"]
 Masks = Float[Tensor, "n 1 h w"]
 Counts = Float[Tensor, "n 1"]
-State = tuple[Latents, Latents, Latents, Counts]
+Label = Int[Tensor, " n"]
+State = tuple[Tensor, ...]
 
 
 @dataclass(frozen=True)
@@ -54,13 +56,14 @@ def contextual_loss(
     z: Latents,
     x: Images,
     mask: Masks,
+    label: Label | None = None,
     *,
-    generator: Callable[[Tensor], Tensor],
+    generator: Callable[..., Tensor],
     discriminator: Callable[[Tensor], Tensor] | None,
     descent: Descent,
 ) -> Float[Tensor, " n"]:
     """L(z) = ‖(1 − mask)·(G(z) − x)‖² + λ·½‖z‖² + μ·softplus(−D(G(z))), for every row."""
-    made = generator(z)
+    made = generator(z, label)
     error = (1.0 - mask) * (made - x)
     loss = (error * error).sum((1, 2, 3)) + descent.prior * 0.5 * (z * z).sum(1)
     if discriminator is not None and descent.realism > 0:
@@ -69,7 +72,7 @@ def contextual_loss(
 
 
 class LatentStep(nn.Module):
-    """(z, m, v, t), x, mask ↦ the next (z, m, v, t): one Adam step (Kingma & Ba 2015, alg. 1).
+    """(z, m, v, t[, label]), x, mask ↦ the next ones: one Adam step (Kingma & Ba 2015, alg. 1).
 
     m ← β₁m + (1 − β₁)g, v ← β₂v + (1 − β₂)g², z ← z − rate·m̂/(√v̂ + ε), with the bias of the first
     steps corrected by each row's own count t, so that rows of any age can share a batch.
@@ -85,33 +88,43 @@ class LatentStep(nn.Module):
     ) -> None:
         super().__init__()
         self.descent = descent
-        example = (
+        example: tuple[Tensor, ...] = (
             torch.zeros(2, shape.latent),
             torch.zeros(2, shape.channels, shape.side, shape.side),
             torch.zeros(2, 1, shape.side, shape.side),
         )
+        if shape.labelled:
+            example += (torch.zeros(2, dtype=torch.int64),)
 
-        def loss(z: Tensor, x: Tensor, mask: Tensor) -> Tensor:
+        def loss(*inputs: Tensor) -> Tensor:
             rows = contextual_loss(
-                z, x, mask, generator=generator, discriminator=discriminator, descent=descent
+                *inputs, generator=generator, discriminator=discriminator, descent=descent
             )
             return rows.sum()
 
         self.gradient = trace_gradient(loss, example)
 
     def forward(  # noqa: PLR0917  (the order is the graph's)
-        self, z: Latents, m: Latents, v: Latents, t: Counts, x: Images, mask: Masks
+        self,
+        z: Latents,
+        m: Latents,
+        v: Latents,
+        t: Counts,
+        x: Images,
+        mask: Masks,
+        label: Label | None = None,
     ) -> State:
         """The state after one step."""
         how = self.descent
-        g = self.gradient(z, x, mask)
+        known = () if label is None else (label,)
+        g = self.gradient(z, x, mask, *known)
         t = t + 1.0
         m = how.beta1 * m + (1.0 - how.beta1) * g
         v = how.beta2 * v + (1.0 - how.beta2) * g * g
         m_hat = m / (1.0 - torch.pow(torch.tensor(how.beta1), t))
         v_hat = v / (1.0 - torch.pow(torch.tensor(how.beta2), t))
         z = z - how.rate * m_hat / (torch.sqrt(v_hat) + 1e-8)
-        return z, m, v, t
+        return (z, m, v, t) if label is None else (z, m, v, t, label.clone())
 
 
 class LatentStart(nn.Module):
@@ -123,10 +136,12 @@ class LatentStart(nn.Module):
         self.spread = descent.spread
 
     def forward(self, x: Images, mask: Masks, noise: Latents) -> State:
-        """Moments and count are zero."""
-        z = self.encoder(x, mask) + self.spread * noise
+        """Moments and count are zero; the label is the likeliest class of what is known."""
+        code, label = self.encoder.understand(x, mask)
+        z = code + self.spread * noise
         zero = z * 0.0
-        return z, zero, zero, zero[:, :1]
+        state = z, zero, zero, zero[:, :1]
+        return state if label is None else (*state, label)
 
 
 def trace_gradient(loss: Callable[..., Tensor], example: tuple[Tensor, ...]) -> GraphModule:

@@ -19,12 +19,14 @@ from torch import Tensor
 from training.rbm import Rbm, draw, initialise
 from training.rbm_config import LearningTable, TrainTable
 from training.rbm_learning import LearnerState, update
+from training.rbm_monitor import check_alive
 from training.rbm_training import Plan, Step, TrainingData
 from training.run import Run
 from training.sheets import png_bytes, sheet
 from training.stages import Stages
 
 FIGURES_EVERY = 50
+MONITOR_ROWS = 1000
 
 Doubling = Literal["none", "below", "above", "both"]
 
@@ -155,12 +157,12 @@ class _Layer:
                 shown = self._update(step, state, plan.train)
                 bar.advance(images=len(step.rows), **shown)
                 if step.ends_epoch and (step.epoch + 1) % plan.train.monitor_every == 0:
-                    self._monitor(state, run, stage=stage, number=stages.updates + 1)
+                    self._monitor(state, plan, run, stage=stage, number=stages.updates + 1)
                 stages.after_update(state.tensors, last=step.number == plan.total)
         return single(state.averaged, self._twice).copy()
 
     def _begin(self, units: int, plan: Plan) -> LearnerState:
-        sample = self._activities(self._data.images[:10_000])
+        sample = self._activities(self._data.images[:10_000], self._generator)
         mean = sample.mean(0)
         rbm = initialise(mean, hidden=units, scale=self._scale, generator=self._generator)
         tied = doubled(rbm, self._twice)
@@ -172,8 +174,8 @@ class _Layer:
         if len(state.particles) != step.phase.chains:
             state.grow(step.phase.chains)
         down, _ = _copies(self._twice)
-        x = self._activities(self._data.images[step.rows.to(self._data.images.device)])
-        x = x.repeat(1, down)
+        rows = self._data.images[step.rows.to(self._data.images.device)]
+        x = self._activities(rows, self._generator).repeat(1, down)
         rule = table.rule(step.phase)
         update(state, x, rule=rule, learning_rate=step.learning_rate, generator=self._generator)
         tie(state, self._twice)
@@ -181,13 +183,32 @@ class _Layer:
             return {}
         return {"epoch": step.epoch + 1, "loss": state.rbm.reconstruction_error(x)}
 
-    def _activities(self, images: Float[Tensor, "batch visible"]) -> Float[Tensor, "batch units"]:
-        v = draw(images, self._generator)
-        return rise(v, self._below, self._doubling, self._generator)
+    def _activities(
+        self, images: Float[Tensor, "batch visible"], generator: torch.Generator
+    ) -> Float[Tensor, "batch units"]:
+        return rise(draw(images, generator), self._below, self._doubling, generator)
 
-    def _monitor(self, state: LearnerState, run: Run, *, stage: str, number: int) -> None:
-        run.record(number, **{f"{stage}__largest_weight": float(state.W.abs().max())})
-        run.histogram(f"{stage}/weights", state.W, number)
+    def _monitor(
+        self, state: LearnerState, plan: Plan, run: Run, *, stage: str, number: int
+    ) -> None:
+        """Log how the averaged machine does on held-out activities of the layers below.
+
+        It has its own generator: watching a training must not change it. Where a layer stands
+        twice, the figures are those of the tied machine.
+        """
+        check_alive(state, persistent=plan.train.chains != "data", step=number)
+        generator = torch.Generator(self._data.images.device).manual_seed(plan.seed + number)
+        down, _ = _copies(self._twice)
+        x = self._activities(self._data.held_out[:MONITOR_ROWS], generator).repeat(1, down)
+        rbm = state.averaged
+        figures = {
+            "largest_weight": float(rbm.W.abs().max()),
+            "reconstruction_held_out": rbm.reconstruction_error(x),
+            "pseudo_likelihood_held_out": rbm.pseudo_likelihood(x, generator),
+        }
+        run.record(number, **{f"{stage}__{name}": value for name, value in figures.items()})
+        run.histogram(f"{stage}/weights", rbm.W, number)
+        run.histogram(f"{stage}/activity", torch.sigmoid(rbm.hidden_input(x)).mean(0), number)
         if not self._below:
             pixels = len(self._data.images[0])
             p = torch.sigmoid(state.rbm.visible_input(state.particles[:100]))[:, :pixels]

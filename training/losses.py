@@ -17,13 +17,17 @@ from torch import Tensor
 from torch.nn.functional import relu, softplus
 
 Logits = Float[Tensor, " n"]
-Images = Float[Tensor, "n c h w"]
+Images = Float[Tensor, "n ..."]
 Scalar = Float[Tensor, ""]
 
 
-def minimax_discriminator(*, real: Logits, fake: Logits) -> Scalar:
-    """L_D = −E log σ(D(x)) − E log(1 − σ(D(G(z)))). Goodfellow et al. (2014), eq. 1."""
-    return softplus(-real).mean() + softplus(fake).mean()
+def minimax_discriminator(*, real: Logits, fake: Logits, smoothing: float = 0.0) -> Scalar:
+    """L_D = −E log σ(D(x)) − E log(1 − σ(D(G(z)))). Goodfellow et al. (2014), eq. 1.
+
+    One-sided label smoothing ε puts −(1 − ε) log σ − ε log(1 − σ) = softplus(−D(x)) + ε·D(x) in the
+    place of the first term. Salimans et al. (2016), §3.4.
+    """
+    return (softplus(-real) + smoothing * real).mean() + softplus(fake).mean()
 
 
 def minimax_generator(*, real: Logits, fake: Logits) -> Scalar:  # noqa: ARG001
@@ -36,9 +40,9 @@ def non_saturating_generator(*, real: Logits, fake: Logits) -> Scalar:  # noqa: 
     return softplus(-fake).mean()
 
 
-def least_squares_discriminator(*, real: Logits, fake: Logits) -> Scalar:
-    """L_D = ½ E(D(x) − 1)² + ½ E D(G(z))². Mao et al. (2017), eq. 9."""
-    return 0.5 * (real - 1.0).square().mean() + 0.5 * fake.square().mean()
+def least_squares_discriminator(*, real: Logits, fake: Logits, smoothing: float = 0.0) -> Scalar:
+    """L_D = ½ E(D(x) − 1 + ε)² + ½ E D(G(z))². Mao et al. (2017), eq. 9; ε smooths the label."""
+    return 0.5 * (real - 1.0 + smoothing).square().mean() + 0.5 * fake.square().mean()
 
 
 def least_squares_generator(*, real: Logits, fake: Logits) -> Scalar:  # noqa: ARG001
@@ -122,7 +126,7 @@ def wgan_gp_penalty(
         mix: ε, uniform on [0, 1], one for each row.
         weight: λ.
     """
-    epsilon = mix[:, None, None, None]
+    epsilon = mix.view(-1, *[1] * (real.dim() - 1))
     between = (epsilon * real + (1.0 - epsilon) * fake).detach().requires_grad_(True)
     gradient = input_gradient(logits=discriminator(between), images=between)
     length = gradient.flatten(1).square().sum(1).sqrt()

@@ -22,11 +22,17 @@ def central_square(*, side: int) -> Float[Tensor, "1 h w"]:
     return mask
 
 
-def random_masks(n: int, *, side: int, generator: torch.Generator) -> Masks:
-    """Squares, halves, pixels and nothing at all, in equal shares and in a random order."""
+def random_masks(n: int, *, side: int, generator: torch.Generator, centre: float = 0.0) -> Masks:
+    """Squares, halves, pixels and nothing at all, in equal shares and in a random order.
+
+    A share `centre` of them gives way to the central square.
+    """
     kinds: list[Callable[[torch.Generator, int], Tensor]] = [_square, _half, _pixels, _nothing]
     chosen = torch.randint(len(kinds), (n,), generator=generator).tolist()
-    return torch.stack([kinds[kind](generator, side) for kind in chosen])
+    masks = torch.stack([kinds[kind](generator, side) for kind in chosen])
+    if centre > 0:
+        masks[torch.rand(n, generator=generator) < centre] = central_square(side=side)
+    return masks
 
 
 def _square(generator: torch.Generator, side: int) -> Tensor:

@@ -26,16 +26,23 @@ Array = np.ndarray[Any, Any]
 
 
 def sample(
-    package: Package, *, n: int, seed: int, sweeps: Sequence[int], fixed: ByRole | None = None
+    package: Package,
+    *,
+    n: int,
+    seed: int,
+    sweeps: Sequence[int],
+    fixed: ByRole | None = None,
+    rows: Sequence[int] | None = None,
 ) -> list[Float[np.ndarray, "n C H W"]]:
     """Fresh chains: their mean images after each of the rising numbers of `sweeps`.
 
-    `fixed` may hold more of the step function's inputs, by role.
+    `fixed` may hold more of the step function's inputs, by role; `rows` are as in `run_chains`.
     """
     clamped = (Role.CLAMP_MASK, Role.CLAMP_VALUES)
     step = package.manifest.functions["sweep"]
     free = {t.role: np.zeros((n, t.row_size), bool) for t in step.inputs if t.role in clamped}
-    return run_chains(package, free | dict(fixed or {}), n=n, seed=seed, sweeps=sweeps)
+    held = free | dict(fixed or {})
+    return run_chains(package, held, n=n, seed=seed, sweeps=sweeps, rows=rows)
 
 
 def inpaint(

@@ -12,13 +12,13 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from training.config import RecipeConfig, Workspace
+from training.config import BareRecipe, Workspace
 
 LIBRARIES = ("torch", "numpy", "onnx", "onnxruntime")
 
 
 def provenance(
-    config: RecipeConfig, workspace: Workspace, *, steps: int, seconds: float, **more: object
+    config: BareRecipe, workspace: Workspace, *, steps: int, seconds: float, **more: object
 ) -> dict[str, Any]:
     """What made a package, as plain JSON values.
 

@@ -9,6 +9,7 @@ pre-activation a: one float32 multiplication and one comparison.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -64,7 +65,7 @@ class QuantisedRbm:
 
 
 def quantise(rbm: Rbm, *, bits: Bits) -> QuantisedRbm:
-    """Round to whole multiples of the smallest step that holds the largest weight.
+    """Round to whole multiples of the smallest short step that holds the largest weight.
 
     The step is larger where a pre-activation could otherwise pass 2²⁴, beyond which float32 has no
     exact integers.
@@ -76,7 +77,7 @@ def quantise(rbm: Rbm, *, bits: Bits) -> QuantisedRbm:
     )
     # Rounding adds up to half a step a term: leave room for it.
     room = EXACT_FLOAT32 - sum(W.shape)
-    step = np.float32(max(np.abs(W).max() / LARGEST_WEIGHT[bits], reach / room, 1e-6))
+    step = short_step(max(np.abs(W).max() / LARGEST_WEIGHT[bits], reach / room, 1e-6))
     limit = LARGEST_WEIGHT[bits]
     return QuantisedRbm(
         W=np.clip(np.rint(W / float(step)), -limit, limit).astype(np.int32),
@@ -85,6 +86,15 @@ def quantise(rbm: Rbm, *, bits: Bits) -> QuantisedRbm:
         step=step,
         bits=bits,
     )
+
+
+def short_step(least: float) -> np.float32:
+    """The smallest number of four significant bits that is not below `least`.
+
+    Eight-bit multiples of it have eleven significant bits, so that float16 holds them exactly.
+    """
+    fraction, exponent = math.frexp(least)
+    return np.float32(math.ldexp(math.ceil(fraction * 16) / 16, exponent))
 
 
 def split_weights(

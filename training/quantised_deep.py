@@ -18,7 +18,7 @@ import torch
 from jaxtyping import Bool, Float, Int32, UInt8
 
 from training.dbm import Dbm
-from training.quantised import EXACT_FLOAT32, LARGEST_WEIGHT, Bits
+from training.quantised import EXACT_FLOAT32, LARGEST_WEIGHT, Bits, short_step
 
 States = Mapping[int, UInt8[np.ndarray, "n units"]]
 Logistics = Mapping[int, Float[np.ndarray, "n units"]]
@@ -70,7 +70,7 @@ class QuantisedDbm:
 
 
 def quantise_deep(dbm: Dbm, *, bits: Bits) -> QuantisedDbm:
-    """Round to whole multiples of the smallest step that holds the largest weight of any layer.
+    """Round to multiples of the smallest short step that holds the largest weight of any layer.
 
     The step is larger where an input could otherwise pass 2²⁴, beyond which float32 has no exact
     integers.
@@ -88,7 +88,7 @@ def quantise_deep(dbm: Dbm, *, bits: Bits) -> QuantisedDbm:
     limit = LARGEST_WEIGHT[bits]
     largest = max(float(np.abs(w).max()) for w in W)
     # Rounding adds up to half a step a term: leave room for it.
-    step = np.float32(max(largest / limit, reach / (EXACT_FLOAT32 - terms), 1e-6))
+    step = short_step(max(largest / limit, reach / (EXACT_FLOAT32 - terms), 1e-6))
 
     def whole(x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         return np.rint(x / float(step))

@@ -10,15 +10,23 @@ from dataclasses import dataclass
 from typing import Any
 
 from service.contract import Quality
-from training.card import ModelCard, Picture, duration, write_card
+from training.boltzmann_card import (
+    GREY,
+    P_VALUES,
+    REFERENCE,
+    chain_pictures,
+    phases,
+    training_data,
+)
+from training.card import ModelCard, duration, write_card
 from training.data import Dataset
 from training.quantised import QuantisedRbm
 from training.rbm import Rbm
 from training.rbm_config import RbmConfig
 
 _P_VALUES_MEAN = (
-    "A p-value says how unusual a score is among held-out training images, not why. It holds for "
-    "images that are exchangeable with these: `p_value_share` shows how far the test images are."
+    f"{P_VALUES} It holds for images that are exchangeable with these: `p_value_share` shows how "
+    "far the test images are."
 )
 _OF_MNIST = " (Those of MNIST come from other writers than its training images.)"
 
@@ -63,17 +71,6 @@ def rbm_card(
     drawn: Sequence[str],
 ) -> str:
     """The card in Markdown; `facts` is the provenance, `drawn` the pictures that are there."""
-    captions = {
-        "preview.png": (
-            f"Fresh samples (visible probabilities) after {config.export.burn_in:,} sweeps from "
-            f"the base rates, seed {config.seed}; none chosen."
-        ),
-        "inpainting.png": (
-            "Held-out images; the same without their centre; five fillings each, "
-            f"{config.export.inpaint_steps:,} clamped sweeps. None chosen."
-        ),
-    }
-    pictures = [Picture(file, captions[file]) for file in captions if file in drawn]
     return write_card(
         ModelCard(
             title=f"{config.name} {config.version}",
@@ -81,20 +78,14 @@ def rbm_card(
             uses=_uses(config),
             limits=(
                 *_label_limits(config),
-                "Pixels are taken as probabilities of ink: grey is uncertainty, not shade.",
+                GREY,
                 "A fresh chain may keep to the mode that it falls into for thousands of sweeps.",
                 _P_VALUES_MEAN + (_OF_MNIST if config.data.title == "mnist" else ""),
             ),
-            training_data=(
-                f"{config.data.title}: {len(trained.train):,} images of "
-                f"{'×'.join(map(str, trained.train.shape[1:]))} to train on, "
-                f"{len(trained.held_out):,} held out by seed {config.seed} for monitoring and "
-                "calibration. Fresh Bernoulli draws of the grey values in each epoch. The test "
-                "images were used for the figures of this page alone, once training was over."
-            ),
+            training_data=training_data(config, train=trained.train, held_out=trained.held_out),
             training=_how(config, trained),
             quality=figures,
-            pictures=pictures or [Picture("preview.png", "A training image.")],
+            pictures=chain_pictures(config.export, seed=config.seed, drawn=drawn),
             provenance=facts,
             notes={"The weights": _weights_note(rbm, labels=trained.labels)},
         )
@@ -105,7 +96,7 @@ def _uses(config: RbmConfig) -> tuple[str, str]:
     able = "Sampling by class, classification" if config.model.labels else "Sampling, inpainting"
     return (
         f"{able}, interpolation and anomaly scores for images like these.",
-        "A reference for samplers: the same seed gives the same bytes on CPU and GPU.",
+        REFERENCE,
     )
 
 
@@ -119,9 +110,6 @@ def _label_limits(config: RbmConfig) -> tuple[str, ...]:
 
 def _how(config: RbmConfig, trained: Trained) -> str:
     table = config.train
-    phases = "; ".join(
-        f"{p.epochs} epochs with batches of {p.batch} and {p.chains} chains" for p in table.phases
-    )
     start = "" if config.model.start is None else f"From the weights of {config.model.start}. "
     end = "" if table.schedule == "constant" else (
         f" going to {table.final_learning_rate:g} ({table.schedule})"
@@ -133,10 +121,10 @@ def _how(config: RbmConfig, trained: Trained) -> str:
     )
     norm = "" if table.max_norm is None else f", norms at most {table.max_norm:g}"
     return (
-        f"{start}{_method(config)}. {phases}. Learning rate {table.learning_rate:g}{end}, momentum "
-        f"{table.momentum:g}, L2 {table.weight_decay:g}{sparse}{norm}; the exported weights are an "
-        f"exponential average (decay {table.ema_decay:g}). {trained.steps:,} updates, "
-        f"{duration(trained.seconds)}."
+        f"{start}{_method(config)}. {phases(table.phases)}. Learning rate "
+        f"{table.learning_rate:g}{end}, momentum {table.momentum:g}, L2 "
+        f"{table.weight_decay:g}{sparse}{norm}; the exported weights are an exponential average "
+        f"(decay {table.ema_decay:g}). {trained.steps:,} updates, {duration(trained.seconds)}."
     )
 
 

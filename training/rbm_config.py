@@ -184,11 +184,18 @@ class EvaluateTable(Table):
     reverse_burn_in: int = Field(
         2000, ge=0, le=10_000_000, description="Sweeps from data to the reverse runs' samples."
     )
-    seed: int = Field(1, ge=0, description="Of AIS and of the anomalies.")
+    label_samples: int = Field(
+        100, ge=1, le=100_000, description="Samples a label that a judge reads, if there are any."
+    )
+    seed: int = Field(1, ge=0, description="Of AIS, of the anomalies and of the samples.")
 
     def quick(self) -> EvaluateTable:
         """The same with a twentieth of the temperatures."""
-        fewer = {"betas": max(2, self.betas // 20), "reverse_burn_in": self.reverse_burn_in // 4}
+        fewer = {
+            "betas": max(2, self.betas // 20),
+            "reverse_burn_in": self.reverse_burn_in // 4,
+            "label_samples": max(1, self.label_samples // 10),
+        }
         return self.model_copy(update=fewer)
 
 

@@ -8,24 +8,25 @@ Test data is looked at here, once training is over, and nowhere else.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from jaxtyping import Float
-from safetensors.torch import load as load_safetensors
 from torch import Tensor
 
-from service.contract import WEIGHTS_FILE, Quality
+from service.contract import Quality
 from training.ais import LogZ
 from training.anomaly import anomaly_report
+from training.asked_labels import asked_label_figures
 from training.bennett import LadderLogZ, base_log_z, ladder_log_z
 from training.binarised import binarisation, binary_rows, waiting
+from training.boltzmann_package import read_tensors
 from training.data import Dataset
 from training.dbn_ais import ais, reverse_ais
 from training.dbn_weights import label_units
 from training.label_units import draw_visible, log_evidence, with_label
+from training.likelihood_figure import likelihood_figure
 from training.package import Package
 from training.rbm import Rbm, base_rate_bias, draw
 from training.rbm_config import EvaluateTable
@@ -80,7 +81,14 @@ def package_figures(
         ),
         reverse_ais_figure(machine, data, table=table, weights=words, command=command),
     ]
-    errors = [error_figure(package, data.test, command=command)] if machine.labels else []
+    errors = []
+    if machine.labels:
+        errors = [
+            error_figure(package, data.test, command=command),
+            *asked_label_figures(
+                package, data.test, each=table.label_samples, seed=table.seed, command=command
+            ),
+        ]
     report = anomaly_report(
         lambda images: package.run("score", x=images)["free_energy"],
         data.test.images,
@@ -92,7 +100,7 @@ def package_figures(
 
 def read_weights(package: Package) -> Rbm:
     """The machine in weights.safetensors: `weight.1` [visible, hidden], `bias.0`, `bias.1`."""
-    tensors = load_safetensors(package.read(WEIGHTS_FILE))
+    tensors = read_tensors(package)
     return Rbm(W=tensors["weight.1"], b=tensors["bias.0"], c=tensors["bias.1"])
 
 
@@ -181,13 +189,7 @@ def _figure(
 ) -> Quality:
     test = binary_rows(data.test, device=machine.rbm.b.device)
     value = machine.mean_log_probability(test, log_z=log_z.value)
-    ends = (value + log_z.value - log_z.high, value + log_z.value - log_z.low)
-    interval = ends if all(math.isfinite(end) for end in ends) else None
-    if interval is None:
-        protocol += "; the interval is unbounded: more runs or betas are needed"
-    return Quality(
-        name=name, value=value, unit="nats", interval=interval, protocol=protocol, command=command
-    )
+    return likelihood_figure(value, log_z, name=name, protocol=protocol, command=command)
 
 
 def _base_bias(machine: Machine, data: EvaluationData) -> Float[Tensor, " pixels"]:

@@ -10,33 +10,31 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime as ort
 import torch
-from jaxtyping import Bool, Float
-from safetensors.torch import save as save_safetensors
+from jaxtyping import Float
 
-from service.contract import Defaults, ImageData, Labels, PackageError, Quality, Role
+from service.contract import Defaults, ImageData, Labels, PackageError, Quality
 from service.domain.randomness import logistic
-from training.anomaly import scores_of
 from training.boltzmann_graphs import rbm_functions
+from training.boltzmann_package import (
+    blank_preview,
+    calibrated_score,
+    chain_pictures,
+    label_names,
+    samples_png,
+    weights_file,
+)
 from training.config import Workspace
-from training.data import Dataset
-from training.data_files import DataError
 from training.label_graphs import Labelled, labelled_functions
 from training.label_graphs import reference_sweep as reference_labelled
 from training.label_units import log_evidence
-from training.package import Function, Package, Score, publish
-from training.package_sweeps import inpaint, sample
+from training.package import Function, Package, publish
 from training.provenance import provenance
 from training.quantised import QuantisedRbm, noise_inputs, quantise, reference_sweep
 from training.rbm import base_rate_bias
 from training.rbm_card import Trained, rbm_card, summary
 from training.rbm_config import RbmConfig
-from training.sheets import png_bytes, sheet
 
-SHEET_SIDE = 10
-INPAINTED_DIGITS = 8
-FILLINGS = 5
 PARITY_CHAINS = 32
 PARITY_SWEEPS = 50
 # float32 sums of 784 products, taken in another order; they may nearly cancel.
@@ -67,8 +65,6 @@ def publish_rbm(
     )
     pictures = {} if draft is None else _pictures(draft, config, trained)
     fillings = None if trained.labels else config.export.inpaint_steps
-    blank = png_bytes(sheet(trained.held_out.images[:1], columns=1))
-    held_out = f"{len(trained.held_out):,} images of the training set, never trained on"
     return publish(
         store,
         name=config.name,
@@ -78,7 +74,9 @@ def publish_rbm(
         data=ImageData(shape=trained.train.shape),
         labels=Labels(names=label_names(trained.train)) if trained.labels else None,
         functions=functions,
-        scores=(_score(functions["score"], trained.held_out, held_out),),
+        scores=(
+            calibrated_score(functions["score"], method="free_energy", held_out=trained.held_out),
+        ),
         defaults=Defaults(
             burn_in=config.export.burn_in,
             inpaint_steps=fillings,
@@ -87,7 +85,7 @@ def publish_rbm(
         quality=figures,
         provenance=facts,
         card=rbm_card(config, rbm, trained, figures, facts, drawn=sorted(pictures)),
-        preview=pictures.pop("preview.png", blank),
+        preview=pictures.pop("preview.png", blank_preview(trained.held_out)),
         weights=_weights(rbm),
         companions=pictures,
     )
@@ -177,78 +175,20 @@ def _labelled_chain_agrees(
     return h
 
 
-def _score(function: Function, held_out: Dataset, words: str) -> Score:
-    """The free-energy score, calibrated by the graph that will be served."""
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = 1
-    session = ort.InferenceSession(function.graph, options, providers=["CPUExecutionProvider"])
-    scores = scores_of(
-        lambda x: session.run(["free_energy"], {"x": x})[0], held_out.images, batch=500
-    )
-    return Score(
-        method="free_energy",
-        function="score",
-        output="free_energy",
-        heatmap="heatmap",
-        calibration=scores,
-        held_out=words,
-    )
-
-
 def _weights(rbm: QuantisedRbm) -> bytes:
     exported = rbm.dequantised()
     tensors = {"weight.1": exported.W, "bias.0": exported.b, "bias.1": exported.c}
-    return save_safetensors({name: t.contiguous() for name, t in tensors.items()})
+    return weights_file(tensors)
 
 
 def _pictures(draft: Package, config: RbmConfig, trained: Trained) -> dict[str, bytes]:
-    """preview.png: fresh samples, by label where there are some; inpainting.png where it can."""
-    columns = trained.labels or SHEET_SIDE
-    n = SHEET_SIDE * columns
-    fixed = {Role.LABEL: np.arange(n) % columns} if trained.labels else {}
-    (fresh,) = sample(draft, n=n, seed=config.seed, sweeps=[config.export.burn_in], fixed=fixed)
-    preview = {"preview.png": png_bytes(sheet(fresh, columns=columns))}
-    if trained.labels:
-        return preview
-    filled = inpainting_rows(
-        draft, trained.held_out, sweeps=config.export.inpaint_steps, seed=config.seed
+    """Samples, by label where there are some; fillings where it can make them."""
+    if not trained.labels:
+        return chain_pictures(draft, trained.held_out, export=config.export, seed=config.seed)
+    preview = samples_png(
+        draft, burn_in=config.export.burn_in, seed=config.seed, labels=trained.labels
     )
-    return preview | {"inpainting.png": png_bytes(sheet(filled, columns=2 + FILLINGS))}
-
-
-def inpainting_rows(
-    package: Package, images: Dataset, *, sweeps: int, seed: int
-) -> Float[np.ndarray, "n C H W"]:
-    """For each of the first images: itself, itself with the hole in grey, and its fillings."""
-    originals = images.images[:INPAINTED_DIGITS]
-    hole = central_hole(images.shape)
-    fillings = inpaint(package, originals.repeat(FILLINGS, 0), hole, seed=seed, sweeps=sweeps)
-    rows = []
-    for i, original in enumerate(originals):
-        own = fillings[i * FILLINGS : (i + 1) * FILLINGS]
-        rows.append(np.stack([original, np.where(hole, 0.35, original), *own]))
-    return np.concatenate(rows).astype(np.float32)
-
-
-def label_names(images: Dataset) -> tuple[str, ...]:
-    """The classes of a data set, in order: "0", "1", … up to the largest label.
-
-    Raises:
-        DataError: it has no labels.
-    """
-    if images.labels is None:
-        raise DataError(
-            f"{images.name} has no labels to learn: leave [classify] or model.labels out"
-        )
-    return tuple(str(label) for label in range(int(images.labels.max()) + 1))
-
-
-def central_hole(shape: tuple[int, int, int]) -> Bool[np.ndarray, "C H W"]:
-    """The central half in both directions: 14×14 of 28×28."""
-    hole = np.zeros(shape, bool)
-    _, height, width = shape
-    hole[:, height // 4 : height - height // 4, width // 4 : width - width // 4] = True
-    return hole
+    return {"preview.png": preview}
 
 
 def _rows(images: Float[np.ndarray, "n C H W"]) -> Float[np.ndarray, "n visible"]:

@@ -1,7 +1,7 @@
-"""How a training does, and whether it still does anything: figures, pictures, alarms.
+"""How a training does, and whether it still does anything: figures and pictures.
 
 averaged machine, held-out images ──► AIS, reconstruction, histograms ──► metrics.jsonl, TensorBoard
-particles ──► sheet        weights, particles ──► TrainingDiverged, or nothing
+particles ──► sheet
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from training.alarms import check_chains, check_sane
 from training.bennett import base_log_z, ladder_log_z
 from training.dbn_ais import ais
 from training.label_units import log_evidence
@@ -18,7 +19,7 @@ from training.rbm_chains import run_chains
 from training.rbm_config import RbmTrainTable
 from training.rbm_exchange import Helpers
 from training.rbm_learning import LearnerState
-from training.run import Run, TrainingDiverged, check_finite
+from training.run import Run
 from training.sheets import png_bytes, sheet
 from training.trajectory import Ladder
 
@@ -26,9 +27,6 @@ MONITOR_ROWS = 1000
 LADDER_SWEEPS = 20
 SHEET = 100
 SHEET_SWEEPS = 100
-LARGEST_SANE_WEIGHT = 1000.0
-# Fewer chains than this may meet in one state by chance, in a machine of a few units.
-FEWEST_TO_JUDGE = 10
 
 
 class Monitor:
@@ -150,21 +148,8 @@ class Monitor:
 def check_alive(state: LearnerState, *, persistent: bool, step: int) -> None:
     """Raise TrainingDiverged where the weights are out of all bounds, or the chains have died.
 
-    A machine of this kind works with weights of a few units; thousands are no machine. Chains that
-    are all in one state, though there are many of them, tell the gradient about that state alone;
-    those of CD, which are not `persistent`, begin at the data each time.
+    Those of CD, which are not `persistent`, begin at the data each time, and cannot die.
     """
-    check_finite("the weight matrix", state.W, step=step)
-    largest = float(state.W.abs().max())
-    if largest > LARGEST_SANE_WEIGHT:
-        raise TrainingDiverged(
-            f"a weight is {largest:.3g} at step {step:,}: lower the learning rate "
-            "(--set train.learning_rate=…) and start again with --fresh"
-        )
-    chains = len(state.particles)
-    judged = persistent and chains >= FEWEST_TO_JUDGE
-    if judged and not bool(state.particles.ne(state.particles[0]).any()):
-        raise TrainingDiverged(
-            f"the {chains:,} chains have died at step {step:,}, all in one state: lower the "
-            "learning rate (--set train.learning_rate=…) and start again with --fresh"
-        )
+    check_sane({"a weight": state.W}, step=step)
+    if persistent:
+        check_chains(state.particles, step=step)

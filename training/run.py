@@ -108,7 +108,8 @@ class Run:
                 f"{recorded} differs from the configuration given: resume with the same one"
             )
         recorded.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
-        self._metrics = (directory / "metrics.jsonl").open("a", encoding="utf-8")
+        self.log = directory / "metrics.jsonl"
+        self._metrics = self.log.open("a", encoding="utf-8")
         # TensorBoard is slow to import; only trainings pay for it.
         from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415
 
@@ -146,6 +147,13 @@ class Run:
         line = {"step": step, "time": round(time.time(), 1), **finite}
         self._metrics.write(json.dumps(line) + "\n")
         self._metrics.flush()
+
+    def warn(self, step: int, text: str) -> None:
+        """Tell a person something now: a line on the terminal, and a text in TensorBoard."""
+        line = f"warning at step {step:,}: {text}"
+        self.console.print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)
+        self._writer.add_text("warnings", text, step)
+        self._writer.flush()
 
     def histogram(self, name: str, values: Tensor, step: int) -> None:
         """Log a histogram to TensorBoard."""

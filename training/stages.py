@@ -15,9 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from training.run import Interrupted, Run, TrainingDiverged, check_finite
-
-LARGEST_SANE_WEIGHT = 1000.0
+from training.alarms import check_sane
+from training.run import Interrupted, Run
 
 Named = Mapping[str, Tensor]
 
@@ -95,15 +94,3 @@ class Stages:
 
     def _placed(self, named: Named) -> dict[str, Tensor]:
         return {name: tensor.to(self._generator.device) for name, tensor in named.items()}
-
-
-def check_sane(named: Named, *, step: int) -> None:
-    """Raise TrainingDiverged unless every tensor is finite and of a machine's size."""
-    for name, tensor in named.items():
-        check_finite(name, tensor, step=step)
-        largest = float(tensor.abs().max())
-        if largest > LARGEST_SANE_WEIGHT:
-            raise TrainingDiverged(
-                f"{name} reaches {largest:.3g} at step {step:,}: lower the learning rate "
-                "(--set train.learning_rate=…) and start again with --fresh"
-            )

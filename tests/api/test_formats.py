@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from service.api import npy
-from service.api.representations import FORMATS, Format
+from service.api.formats import FORMATS, Format
 from service.domain.images import contact_sheet, enlarge, from_pixels, to_pixels
 
 RBM, COLOUR, GAN = "/v1/models/tiny-rbm", "/v1/models/colour", "/v1/models/tiny-gan"

@@ -9,8 +9,8 @@ from typing import Any
 import httpx
 import pytest
 
+from service.api.formats import FORMATS
 from service.api.openapi import EXAMPLES
-from service.api.representations import FORMATS
 from tests.api.packages import write_digits, write_eights
 from tests.api.servers import served
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from service.api.decoding import Rendering
-from service.api.representations import Format, parts_of, represent
+from service.api.formats import Format
+from service.api.representations import parts_of, represent
 from service.errors import InvalidInput
 from service.queries import Reconstruct, Reconstructed
 

@@ -12,6 +12,7 @@ from selenium import webdriver
 from tests.api.packages import write_colour, write_digits
 from tests.api.servers import served
 from tests.packages import write_tiny_rbm
+from tests.tables import write_tiny_table
 
 FLAGS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
@@ -22,11 +23,12 @@ FLAGS = (
 
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A server with digits@1 (28 × 28), colour@1 and tiny-rbm@1."""
+    """A server with digits@1 (28 × 28), colour@1, tiny-rbm@1 and tiny-table@1."""
     store = tmp_path_factory.mktemp("store")
     write_digits(store)
     write_colour(store)
     write_tiny_rbm(store)
+    write_tiny_table(store)
     with served(models_store=store) as client:
         yield str(client.base_url)
 

@@ -15,7 +15,8 @@ import sys
 from pathlib import Path
 from typing import TextIO
 
-import pyarrow.parquet  # noqa: F401  imported before the fork
+import pandas as pd  # noqa: F401  imported before the fork, as pyarrow would after it
+import pyarrow.parquet  # noqa: F401  as above
 import structlog
 
 from service.augmentation import runner
@@ -28,14 +29,16 @@ from service.queries import Call
 from service.settings import Settings
 
 ORDERS = {
-    "plain": Asked(model="tiny-gan", n=240, seed=1, format="npz", chunk_rows=40),
+    "plain": Asked(
+        model="tiny-gan", n=240, seed=1, format="npz", chunk_rows=40, report=False
+    ),
     "chains": Asked(
         model="tiny-rbm", n=160, seed=2, format="parquet", chunk_rows=40, burn_in=40,
-        values="sample", unique=True,
+        values="sample", unique=True, report=False,
     ),
     "judged": Asked(
         model="colour", labels={"cat": 70, "owl": 50}, seed=3, format="imagefolder",
-        chunk_rows=40, accept=Acceptance(judge="colour"),
+        chunk_rows=40, accept=Acceptance(judge="colour"), report=False,
     ),
 }  # fmt: skip
 

@@ -13,6 +13,7 @@ from tests.api.packages import write_colour
 from tests.api.servers import served
 from tests.client.either import KINDS, Either
 from tests.packages import write_tiny_gan, write_tiny_rbm
+from tests.tables import write_tiny_table
 
 # How long an example takes says more of what else the machine does than of the code.
 settings.register_profile("any pace", deadline=None)
@@ -21,11 +22,12 @@ settings.load_profile("any pace")
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a service with tiny-gan, tiny-rbm and colour."""
+    """The address of a service with tiny-gan, tiny-rbm, colour and tiny-table."""
     folder: Path = tmp_path_factory.mktemp("client-store")
     write_tiny_gan(folder)
     write_tiny_rbm(folder)
     write_colour(folder)
+    write_tiny_table(folder)
     data = tmp_path_factory.mktemp("client-data")
     with served(models_store=folder, data_dir=data, max_rows=64) as client:
         yield str(client.base_url)

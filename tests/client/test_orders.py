@@ -72,6 +72,15 @@ async def test_an_order_is_placed_and_says_how_it_stands(connect: Connect):
     assert "queued, 0 of 10 rows" in repr(order.inner)
 
 
+@pytest.mark.parametrize("to", ["largest", 50, {"3": 9, "8": 12}])
+async def test_what_a_data_set_lacks_is_ordered(connect: Connect, to: Any):
+    async with rude(answer(orjson.dumps(document("queued")), 202)) as server:
+        await connect(server.url).augment("m", top_up={"have": {"3": 7, "8": 10}, "to": to})
+    assert orjson.loads(server.heard[0].body) == {
+        "model": "m", "top_up": {"have": {"3": 7, "8": 10}, "to": to},
+    }  # fmt: skip
+
+
 async def test_waiting_follows_the_events_and_goes_on_after_the_last_that_was_heard(
     connect: Connect,
 ):

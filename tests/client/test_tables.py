@@ -43,3 +43,26 @@ async def test_images_have_no_rows(client: Either):
     found = await client.sample("tiny-gan")
     with pytest.raises(TypeError, match=r"tiny-gan@1 is a model of images.*`\.array`"):
         _ = found.rows
+
+
+async def test_rows_and_fillings_become_data_frames(connect: Callable[..., Either]):
+    async with rude(
+        answer(orjson.dumps({"seed": 1, "samples": ROWS})),
+        answer(orjson.dumps({"seed": 1, "samples": FILLED, "hole_fraction": 0.25})),
+    ) as server:
+        client = connect(server.url)
+        found = (await client.sample("adult", n=2, conditions={"job": None})).to_pandas()
+        filled = (await client.inpaint("adult", rows=ROWS)).to_pandas()
+    assert found["age"].tolist() == [41, 7.5]
+    assert list(filled.columns) == ["_row", "_filling", "age", "job"]
+    assert filled["job"].tolist() == ["cook", "pupil"]
+    assert orjson.loads(server.heard[0].body) == {"n": 2, "conditions": {"job": None}}
+
+
+async def test_a_real_model_of_a_table_answers_in_rows(connect: Callable[..., Either], server: str):
+    client = connect(server)
+    found = await client.sample("tiny-table", n=3, seed=2, conditions={"grade": 3})
+    assert [row["grade"] for row in found.rows] == [3, 3, 3]
+    holed = [row | {"weight": None} for row in found.rows]
+    filled = await client.inpaint("tiny-table", rows=holed, n=2, seed=2)
+    assert filled.to_pandas().shape == (6, 7)

@@ -7,10 +7,11 @@ import torch
 from pydantic import ValidationError
 
 from tests.training.test_bm import generator
+from training.alarms import check_images
 from training.bm import Bm
 from training.bm_config import BmModelTable, BmTrainTable, Rival
 from training.bm_exact import log_likelihood
-from training.bm_training import Machines, base_log_odds, check_alive, restored, train_bm
+from training.bm_training import Machines, base_log_odds, restored, train_bm
 from training.rbm_config import Phase
 from training.rbm_training import TrainingData
 from training.run import Interrupted, Run, TrainingDiverged, newest_checkpoint
@@ -139,9 +140,9 @@ def test_a_rate_that_is_far_too_high_ends_with_words(tmp_path):
 def test_dead_chains_are_told():
     bm = Bm(W=torch.zeros(5, 5), b=torch.zeros(5), visible=3)
     with pytest.raises(TrainingDiverged, match="all 4 chains show the same image at step 7"):
-        check_alive(bm, torch.ones(4, 5), step=7)
+        check_images(bm.reconstruction(torch.ones(4, 5)), step=7)
     alive = Bm(W=torch.ones(5, 5).fill_diagonal_(0), b=torch.zeros(5), visible=3)
-    check_alive(alive, torch.eye(5), step=7)
+    check_images(alive.reconstruction(torch.eye(5)), step=7)
 
 
 def test_chains_begin_at_the_base_rates_of_images_and_of_their_mean_field():

@@ -267,3 +267,15 @@ def test_the_cache_folder_can_be_moved(tmp_path, monkeypatch):
 def test_a_data_config_is_called_after_its_source():
     assert DataConfig(name="mnist").title == "mnist"
     assert DataConfig(path="pictures/cats.npz").title == "cats"
+
+
+def test_stacked_digits_are_three_digits_in_a_number():
+    digits, stacked = load("mnist", "test"), load("stacked-mnist", "test")
+    assert stacked.images.shape == (10_000, 3, 28, 28)
+    pairs = zip(digits.images, digits.labels, strict=True)
+    by_image = {image.tobytes(): label for image, label in pairs}
+    for image, number in zip(stacked.images[:50], stacked.labels[:50], strict=True):
+        written = [by_image[np.ascontiguousarray(channel)[None].tobytes()] for channel in image]
+        assert number == 100 * written[0] + 10 * written[1] + written[2]
+    assert stacked.labels.min() >= 0
+    assert stacked.labels.max() <= 999

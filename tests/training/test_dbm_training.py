@@ -6,16 +6,16 @@ import pytest
 import torch
 
 from tests.training.test_dbm import generator
+from training.alarms import check_images, check_sane
 from training.dbm_config import DeepModelTable, JointTable
 from training.dbm_learning import DbmLearner
-from training.dbm_training import check_alive, compose, restore_averaged, train_dbm
+from training.dbm_training import compose, restore_averaged, train_dbm
 from training.layerwise import doubled, doublings, rise, single, tie
 from training.rbm import Rbm, initialise
 from training.rbm_config import Phase, TrainTable
 from training.rbm_learning import LearnerState, LearningRule, update
 from training.rbm_training import TrainingData
 from training.run import Interrupted, Run, TrainingDiverged, newest_checkpoint
-from training.stages import check_sane
 
 SIZES = (6, 5, 4)
 LAYER = TrainTable(phases=(Phase(epochs=2, batch=20, chains=6, sweeps=1),), monitor_every=1)
@@ -112,7 +112,7 @@ def test_numbers_that_are_not_finite_and_dead_chains_are_told():
     machine = compose([small_rbm(6, 4), small_rbm(4, 3)])
     learner = DbmLearner.begin(machine, data=torch.ones(1, 6), chains=5, generator=generator())
     with pytest.raises(TrainingDiverged, match="all 5 chains show the same image"):
-        check_alive(learner, step=3)
+        check_images(torch.sigmoid(learner.dbm.input(0, learner.particles)), step=3)
 
 
 @pytest.mark.parametrize("doubling", ["none", "below", "above", "both"])

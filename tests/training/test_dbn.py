@@ -1,5 +1,7 @@
 """The deep belief network and its label units, against enumeration."""
 
+import math
+
 import pytest
 import torch
 
@@ -104,6 +106,22 @@ def test_ais_and_reverse_ais_find_the_exact_log_z_of_the_top(labels):
     assert back.low < exact < back.high
     if not labels:
         assert exact == pytest.approx(log_z(rbm))
+
+
+@pytest.mark.statistical
+@pytest.mark.parametrize("labels", LABELS)
+def test_forward_and_reverse_runs_bracket_log_z_on_average(labels):
+    """E[log w] is a lower bound forwards and an upper one in reverse: Jensen's inequality."""
+    rbm = machine(6 + labels, 5, seed=5 + labels, scale=1.5)
+    exact, base = float(top_log_z(rbm, labels)), torch.zeros(6)
+    forward = ais(rbm, labels=labels, base_bias=base, runs=400, betas=8, generator=generator(6))
+    states = top_states(6, labels)
+    p = torch.softmax(-rbm.free_energy(states), 0)
+    x = states[torch.multinomial(p, 400, replacement=True, generator=generator(7))]
+    back = reverse_ais(rbm, x, labels=labels, base_bias=base, betas=8, generator=generator(8))
+    offset = 11 * math.log(2) + math.log(max(labels, 1))
+    assert offset + float(forward.log_weights.mean()) < exact
+    assert offset - float(back.log_weights.mean()) > exact
 
 
 @pytest.mark.parametrize("labels", LABELS)

@@ -5,33 +5,37 @@ import torch
 
 from training.encoder import Encode, EncoderTraining, Frozen, IziF, encoder_losses, train_encoder
 from training.export import fold_batch_norm
+from training.gan_moves import Examples
 from training.networks import Discriminator, Encoder, Generator, Shape, seeded
 from training.run import Interrupted, Run
 
 SHAPE = Shape(latent=4, width=4)
 IMAGES = torch.rand(16, 1, 28, 28, generator=torch.Generator().manual_seed(3))
-TINY = EncoderTraining(steps=6, batch=8, save_every=3, log_every=1)
+DATA = Examples(IMAGES, torch.arange(16) % 3)
+LABELLED = Shape(latent=4, width=4, classes=3, labelled=True)
+TINY = EncoderTraining(steps=6, batch=8, read_batch=8, save_every=3, log_every=1)
 
 
-def frozen() -> Frozen:
-    generator = seeded(lambda: Generator(SHAPE), seed=0)
+def frozen(shape: Shape = SHAPE) -> Frozen:
+    generator = seeded(lambda: Generator(shape), seed=0)
+    label = torch.arange(32) % max(shape.classes, 1)
     noise = torch.Generator().manual_seed(1)
     with torch.no_grad():  # strokes in which images differ
         generator.layers[-1].weight.mul_(20.0)
     for _ in range(20):
-        generator(torch.randn(32, 4, generator=noise))
+        generator(torch.randn(32, 4, generator=noise), label)
     return Frozen(
         generator=fold_batch_norm(generator),
-        discriminator=seeded(lambda: Discriminator(SHAPE), seed=1).eval().requires_grad_(False),
+        discriminator=seeded(lambda: Discriminator(shape), seed=1).eval().requires_grad_(False),
         latent=4,
     )
 
 
-def train(folder, *, resume=False, stop=lambda: False, config=TINY) -> Encoder:
+def train(folder, *, resume=False, stop=lambda: False, config=TINY, shape=SHAPE) -> Encoder:
     run = Run(folder, resume=resume, config={})
     try:
         return train_encoder(
-            IMAGES, frozen=frozen(), shape=SHAPE, config=config, seed=2, run=run, stop=stop
+            DATA, frozen=frozen(shape), shape=shape, config=config, seed=2, run=run, stop=stop
         )
     finally:
         run.close()
@@ -50,7 +54,7 @@ def test_the_players_are_left_as_they_were(tmp_path):
     before = frozen()
     players = frozen()
     run = Run(tmp_path, resume=False, config={})
-    train_encoder(IMAGES, frozen=players, shape=SHAPE, config=TINY, seed=2, run=run)
+    train_encoder(DATA, frozen=players, shape=SHAPE, config=TINY, seed=2, run=run)
     run.close()
     for a, b in (
         (before.generator, players.generator),
@@ -66,7 +70,9 @@ def test_an_encoder_learns_to_make_its_images_again(tmp_path):
     run = Run(tmp_path, resume=False, config={})
     # These images differ by little: next to them, the latents' own loss would be all that counts.
     config = EncoderTraining(steps=100, batch=16, learning_rate=5e-3, latent=0.0, kappa=0.0)
-    encoder = train_encoder(made, frozen=players, shape=SHAPE, config=config, seed=2, run=run)
+    encoder = train_encoder(
+        Examples(made), frozen=players, shape=SHAPE, config=config, seed=2, run=run
+    )
     run.close()
 
     def error(e: Encoder) -> float:
@@ -102,7 +108,7 @@ def test_known_pixels_weigh_more_than_the_hole():
         encoder_losses(
             encoder,
             players,
-            images=IMAGES[:4],
+            DATA.take(torch.arange(4)),
             masks=masks,
             z=torch.zeros(2, 4),
             config=EncoderTraining(known=known),
@@ -112,3 +118,44 @@ def test_known_pixels_weigh_more_than_the_hole():
     made = players.generator(encoder(IMAGES[:4], masks))
     known_error = ((1 - masks) * (IMAGES[:4] - made).square()).mean()
     assert torch.isclose(heavy - plain, known_error, rtol=1e-4)
+
+
+def test_an_encoder_of_a_labelled_generator_learns_to_read_the_class(tmp_path):
+    stripes = torch.zeros(16, 1, 28, 28)
+    for i in range(16):
+        stripes[i, :, 8 * (i % 3) : 8 * (i % 3) + 8] = 1.0
+    run = Run(tmp_path, resume=False, config={})
+    encoder = train_encoder(
+        Examples(stripes, DATA.labels),
+        frozen=frozen(LABELLED),
+        shape=LABELLED,
+        config=EncoderTraining(steps=40, batch=4, read_batch=16, learning_rate=2e-3, kappa=0.0),
+        seed=2,
+        run=run,
+    )
+    run.close()
+    codes, labels = Encode(encoder)(stripes)
+    assert codes.shape == (16, 4)
+    assert torch.equal(labels, DATA.labels)
+
+
+def test_the_score_of_a_labelled_generator_goes_by_the_class_that_is_read():
+    players = frozen(LABELLED)
+    encoder = seeded(lambda: Encoder(LABELLED), seed=4).eval()
+    _, heatmap = IziF(
+        generator=players.generator,
+        encoder=encoder,
+        discriminator=players.discriminator,
+        kappa=2.0,
+    )(IMAGES[:3])
+    made = players.generator(*encoder.understand(IMAGES[:3], torch.zeros(3, 1, 28, 28)))
+    assert torch.allclose(heatmap, (IMAGES[:3] - made).abs(), atol=1e-6)
+
+
+def test_a_labelled_encoder_resumes_bit_for_bit(tmp_path):
+    whole = train(tmp_path / "whole", shape=LABELLED).state_dict()
+    calls = iter(range(100))
+    with pytest.raises(Interrupted):
+        train(tmp_path / "cut", shape=LABELLED, stop=lambda: next(calls) == 3)
+    resumed = train(tmp_path / "cut", shape=LABELLED, resume=True).state_dict()
+    assert all(torch.equal(whole[k], resumed[k]) for k in whole)

@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from training.gan import Examples, GanTraining, adversarial_step, batch_rows, cosine, train_gan
+from training.gan import batch_rows, train_gan
+from training.gan_moves import Examples, adversarial_step, cosine
+from training.gan_options import GanTraining
 from training.networks import (
     Discriminator,
     Encoder,
@@ -16,7 +18,7 @@ from training.networks import (
     of_class,
     seeded,
 )
-from training.players import Players, follow
+from training.players import Players, UnfitPlayers, follow
 from training.run import Interrupted, Run, TrainingDiverged, newest_checkpoint
 
 SHAPE = Shape(latent=4, width=4, classes=3)
@@ -134,9 +136,7 @@ def test_the_average_follows_weights_and_statistics():
 def test_players_may_know_no_labels_and_numbers_may_be_short(tmp_path):
     players = train(tmp_path, precision="bfloat16")
     assert all(torch.isfinite(v).all() for v in weights(players).values())
-    plain = Players.fresh(
-        Shape(latent=4, width=4), betas=(0.0, 0.9), seed=1, device=torch.device("cpu")
-    )
+    plain = Players.fresh(Shape(latent=4, width=4), config(), seed=1, device=torch.device("cpu"))
     figures = adversarial_step(plain, Examples(IMAGES[:8]), config=config(), step=2)
     assert math.isfinite(figures["loss__g"])
 
@@ -201,5 +201,39 @@ def test_a_size_that_the_networks_lack_is_refused():
         Shape(side=30)
 
 
-def fresh() -> Players:
-    return Players.fresh(SHAPE, betas=(0.0, 0.99), seed=5, device=torch.device("cpu"))
+def fresh(**changes) -> Players:
+    return Players.fresh(SHAPE, config(**changes), seed=5, device=torch.device("cpu"))
+
+
+def test_a_run_may_begin_with_the_players_of_another(tmp_path):
+    """The latents that chose a class become the label's indicator: the same weights, told."""
+    before = train(tmp_path / "first")
+    state = newest_checkpoint(tmp_path / "first")
+    told = Shape(latent=1, width=4, classes=3, labelled=True)
+    run = Run(tmp_path / "second", resume=False, config={})
+    fresh_start = GanTraining(steps=1, batch=8, judge_every=1, learning_rate=1e-12)
+    after = train_gan(
+        DATA, shape=told, config=fresh_start, seed=5, run=run, judge=judge, start=("first", state)
+    )
+    run.close()
+    chosen = torch.tensor([[9.0, -9.0, -9.0, 0.3], [-9.0, -9.0, 9.0, -0.5]])
+    kept = seeded(lambda: Generator(SHAPE), seed=0).eval()
+    kept.load_state_dict(before.best["average"])
+    label, z = torch.tensor([0, 2]), chosen[:, 3:]
+    ours = seeded(lambda: Generator(told), seed=0).eval()
+    ours.load_state_dict(before.best["average"])
+    assert torch.allclose(ours(z, label), kept(chosen), atol=1e-5)
+    assert torch.allclose(
+        after.generator.layers[0].weight, before.best["average"]["layers.0.weight"], atol=1e-6
+    )
+    assert after.origin == {"run": "first", "step": 6, "seconds": state["seconds"]}
+    assert newest_checkpoint(tmp_path / "second")["origin"]["run"] == "first"
+
+
+def test_players_of_another_shape_are_refused(tmp_path):
+    train(tmp_path / "first")
+    state = newest_checkpoint(tmp_path / "first")
+    with pytest.raises(UnfitPlayers, match=r"start='first'.*\[model\]"):
+        Players.fresh(
+            Shape(latent=9, width=4), config(), seed=1, device=torch.device("cpu")
+        ).begin_from("first", state)

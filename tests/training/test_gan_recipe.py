@@ -111,3 +111,40 @@ def test_a_recipe_that_does_not_fit_its_data_is_refused(tmp_path, key, value):
     recipe, config = load_config(CONFIG, [*TINY, f"{key}={value}"], smoke=True)
     with pytest.raises(ConfigError, match=f"{key}={value}"):
         recipe.train(config, workspace(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("other", "remedy"), [(None, "no run with a checkpoint"), ({"seed": 9}, "another seed")]
+)
+def test_a_start_that_is_not_there_or_saw_what_is_held_out_is_refused(tmp_path, other, remedy):
+    recipe, config = load_config(CONFIG, [*TINY, "start=first"], smoke=True)
+    if other is not None:
+        recorded = config.trained_part() | other
+        run = Run(tmp_path / "first", resume=False, config=recorded)
+        run.save(1, {"nothing": 0})
+        run.close()
+    with pytest.raises(ConfigError, match=remedy):
+        recipe.train(config, workspace(tmp_path))
+
+
+def test_a_conditional_recipe_ends_in_a_package_that_takes_labels(tmp_path):
+    recipe, config = load_config(
+        CONFIG.with_name("mnist-cgan.toml"), [*TINY, "encoder.read_batch=8"], smoke=True
+    )
+    package = Package(recipe.train(config, workspace(tmp_path)))
+    manifest = package.manifest
+    assert manifest.labels.names == tuple("0123456789")
+    assert "inpaint" in manifest.capabilities
+    assert "reconstruct" in manifest.capabilities
+    quality = {q.name: q for q in manifest.quality}
+    assert {"samples_read_as_asked", "frechet_distance_even_labels"} <= set(quality)
+    assert "asked for the labels of the floor" in quality["frechet_distance"].protocol
+    assert "generate(z, label)" in (package.directory / "card.md").read_text()
+
+
+@pytest.mark.parametrize("name", ["mnist-dcgan", "mnist-cgan", "cifar10-gan", "images-64"])
+def test_every_recipe_of_a_gan_is_read_with_and_without_smoke(name):
+    for smoke in (False, True):
+        _, config = load_config(CONFIG.with_name(f"{name}.toml"), smoke=smoke)
+        assert config.kind == "gan"
+        assert config.train.steps < (100 if smoke else 100_000)

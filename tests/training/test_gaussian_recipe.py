@@ -9,8 +9,10 @@ from tests.training.test_training_cli import call, places
 from training.data import Dataset
 from training.data_files import DataError
 from training.gaussian import GaussianRbm
-from training.gaussian_config import PatchTable
+from training.gaussian_config import PatchTable, kind_of_data
 from training.gaussian_data import Whitening, cut, shape_of
+from training.gaussian_table import table_rows
+from training.tabular.table import TableConfig
 
 RECIPE = """
 name = "tiny-gaussian"
@@ -86,6 +88,15 @@ def test_whitened_rows_have_mean_0_and_variance_1_and_come_back(whiten):
     torch.testing.assert_close(whitening.undone(v), rows, atol=1e-4, rtol=0)
 
 
+def test_scaled_units_are_whitened_alike_whatever_they_are_measured_in():
+    table = PatchTable(floor=0.001)
+    rows = torch.randn(2000, 4) @ torch.randn(4, 4)
+    units = torch.tensor([1.0, 1e4, 1e-3, 1.0])
+    one, other = (Whitening.of(x, table, scaled=True) for x in (rows, rows * units))
+    torch.testing.assert_close(one(rows), other(rows * units), atol=1e-3, rtol=1e-3)
+    torch.testing.assert_close(other.undone(other(rows * units)) / units, rows, atol=1e-2, rtol=0)
+
+
 def test_a_unit_that_never_changes_does_not_blow_up():
     rows = torch.rand(100, 4)
     rows[:, 2] = 0.25
@@ -132,3 +143,57 @@ def test_half_precision_is_refused(trained):
     bad = "train.phases=[{ epochs = 1, chain_precision = 'bfloat16' }]"
     output = call("train", str(trained / "tiny.toml"), *places(trained), "--set", bad, code=2)
     assert "chain_precision" in output
+
+
+def stones(path, n: int = 300):
+    """Two numbers that nearly say the same, one with gaps, and a word."""
+    rng = np.random.default_rng(0)
+    size = rng.gamma(3.0, size=n)
+    price = 1000 * size + rng.normal(size=n)
+    lines = [f"{'' if i % 10 == 0 else a},{b},{'red' if i % 2 else 'blue'}"
+             for i, (a, b) in enumerate(zip(size, price, strict=True))]  # fmt: skip
+    path.write_text("\n".join(["size,price,colour", *lines]) + "\n")
+    return path
+
+
+def test_the_rows_of_a_table_are_its_whole_rows_of_numbers(tmp_path):
+    rows = table_rows(TableConfig(path=stones(tmp_path / "stones.csv")), seed=1)
+    assert rows.names == ("size", "price")
+    parts = (rows.train, rows.held_out, rows.test)
+    assert sum(map(len, parts)) == 270
+    assert all(bool(torch.isfinite(part).all()) for part in parts)
+    with pytest.raises(DataError, match="1 columns of numbers"):
+        table_rows(TableConfig(path=tmp_path / "stones.csv", drop=("price",)), seed=1)
+
+
+def test_a_machine_learns_the_columns_of_a_table(trained, tmp_path):
+    data = f'[data]\npath = "{stones(tmp_path / "stones.csv")}"\n[patches]\n'
+    before, after = RECIPE.partition("[data]")[0], RECIPE.partition("[model]")[2]
+    (tmp_path / "stones.toml").write_text(f"{before}{data}[model]{after}")
+    call("train", str(tmp_path / "stones.toml"), *places(tmp_path), "--threads", "1")
+    made = tmp_path / "runs" / "tiny-gaussian" / "machine"
+    assert {p.name for p in made.iterdir()} == {"weights.safetensors", "card.md", "preview.png"}
+    named = load_file(made / "weights.safetensors")
+    assert named["weight"].shape == (2, 6)
+    card = (made / "card.md").read_text()
+    assert "the numeric columns size, price" in card
+    assert "test_log_density_of_a_gaussian" in card
+    (events,) = (tmp_path / "runs" / "tiny-gaussian" / "tensorboard").iterdir()
+    assert b"particles/price" in events.read_bytes()
+    bad = str(tmp_path / "stones.toml"), *places(trained), "--set", "patches.side=4"
+    assert "patches.side is for images" in call("train", *bad, code=2)
+
+
+@pytest.mark.parametrize(
+    ("given", "kind"),
+    [
+        ({"name": "digits"}, "images"),
+        ({"path": "images.parquet"}, "images"),
+        ({"name": "diamonds"}, "table"),
+        ({"path": "stones.csv"}, "table"),
+        ({"path": "stones.parquet", "drop": []}, "table"),
+        (TableConfig(name="credit"), "table"),
+    ],
+)
+def test_a_tables_name_file_or_keys_tell_it_from_images(given, kind):
+    assert kind_of_data(given) == kind

@@ -38,6 +38,26 @@ def test_the_committed_judge_is_small_and_known_by_its_digest():
     assert load_judge().sha256 == sha256_of(content)
 
 
+def test_the_judge_of_colour_looks_at_its_own_images_alone():
+    colour, digits = load_judge("cifar10"), load_judge()
+    assert colour.knows((3, 32, 32))
+    assert digits.knows((1, 28, 28))
+    assert not colour.knows((1, 28, 28))
+    assert not digits.knows((3, 32, 32))
+    seen = colour.look(torch.rand(2, 3, 32, 32))
+    assert seen.features.shape == (2, 64)
+    assert (JUDGES / "cifar10.safetensors").stat().st_size < 2_000_000
+
+
+@pytest.mark.parametrize("how", [{"flip": True}, {"precision": "bfloat16"}])
+def test_a_judge_of_colour_learns_too(how):
+    images, labels = torch.rand(32, 3, 32, 32), torch.arange(32) % 2
+    images[labels == 0, 2] = 0.0  # no blue
+    training = JudgeTraining(epochs=20, batch=16, **how)
+    judge = train_judge(images, labels, how=training, seed=0, on_step=lambda *_: None)
+    assert parse_judge(dump_judge(judge)).accuracy(images, labels) > 0.9
+
+
 def test_a_judge_that_is_not_there_says_how_to_make_it():
     with pytest.raises(FileNotFoundError, match=r"reverie train .*nothing-judge\.toml"):
         load_judge("nothing")

@@ -19,6 +19,7 @@ from training.benchmarks.detectors import (
     nearest_neighbours,
     principal_components,
 )
+from training.benchmarks.gan_scores import framed, gan_scores
 from training.benchmarks.machines import machine_scores, turned
 from training.benchmarks.normality import OUTSIDE_THE_PROTOCOL, Normality, flat
 from training.benchmarks.protocol_a import Outcome, Splits, chosen_methods, run_protocol
@@ -38,6 +39,10 @@ hidden = 8
 phases = [{ epochs = 2, batch = 20, chains = 20, sweeps = 1 }]
 [everyone]
 epochs = 1
+[gan]
+model = { latent = 4, width = 4 }
+train = { steps = 4, batch = 8, judge_every = 2, save_every = 2 }
+encoder = { steps = 2, batch = 8 }
 [baselines]
 trees = 20
 components = [2, 4]
@@ -100,7 +105,9 @@ def test_the_parts_of_the_data_share_no_image(splits):
         assert not any(one & other for other in rows[i + 1 :])
 
 
-@pytest.mark.parametrize("learn", [learn for name, learn in FAMILIES.items() if name != "RBM"])
+@pytest.mark.parametrize(
+    "learn", [learn for name, learn in FAMILIES.items() if name not in {"RBM", "GAN"}]
+)
 def test_aurocs_are_those_of_scikit_learn_on_the_same_scores(learn, done, config, splits, tmp_path):
     results, _ = done
     for method, score in learn(normality(splits, tmp_path), config).items():
@@ -160,6 +167,50 @@ def test_trained_machines_are_read_and_not_trained_again(config, splits, tmp_pat
     )
     for method, score in machine_scores(normal, config).items():
         np.testing.assert_array_equal(score(x), before[method])
+
+
+def test_gans_score_by_how_far_the_generator_is_from_the_image(config, splits, tmp_path):
+    normal = normality(splits, tmp_path)
+    scores = gan_scores(normal, config)
+    x = flat(splits.test)[:6]
+    izi_f, izi = scores["izi_f"](x), scores["izi"](x)
+    assert izi_f.shape == (6,)
+    assert (izi_f > izi).all()
+    assert (izi > 0).all()
+
+
+def test_trained_gans_are_read_and_not_trained_again(config, splits, tmp_path, monkeypatch):
+    normal = normality(splits, tmp_path)
+    x = flat(splits.test)[:4]
+    before = {method: score(x) for method, score in gan_scores(normal, config).items()}
+    for name in ("training.gan.adversarial_step", "training.encoder._encoder_step"):
+        monkeypatch.setattr(name, lambda *_, **__: pytest.fail("trained again"))
+    for method, score in gan_scores(normal, config).items():
+        np.testing.assert_array_equal(score(x), before[method])
+
+
+def test_images_are_framed_to_a_side_that_the_networks_know():
+    image = np.ones((2, 1, 8, 8), np.float32)
+    made = framed(image)
+    assert made.shape == (2, 1, 28, 28)
+    assert np.array_equal(made[:, :, 10:18, 10:18], image)
+    assert made.sum() == image.sum()
+    assert framed(np.zeros((1, 3, 28, 28), np.float32)).shape == (1, 3, 28, 28)
+    assert framed(np.zeros((1, 3, 29, 30), np.float32)).shape == (1, 3, 32, 32)
+    with pytest.raises(ValueError, match="65×8"):
+        framed(np.zeros((1, 1, 65, 8), np.float32))
+
+
+def test_results_from_before_a_table_was_there_are_still_read(done, config, tmp_path):
+    folder = shutil.copytree(done[1], tmp_path / "copy")
+    for digit in (0, 1):
+        path = folder / f"class-{digit}.json"
+        document = json.loads(path.read_text())
+        del document["config"]["everyone"]
+        path.write_text(json.dumps(document))
+    defaults = config.model_copy(update={"everyone": type(config.everyone)()})
+    _, told = again(defaults, folder)
+    assert told == [(0, True), (1, True)]
 
 
 def test_turned_images_have_the_ink_but_not_the_orientation(splits):

@@ -13,6 +13,9 @@ from pydantic import Field, model_validator
 from service.contract import NAME_PATTERN
 from training.config import Table, checked, read_document
 from training.data import DataConfig
+from training.encoder import EncoderTraining
+from training.gan import GanTraining
+from training.gan_config import ModelTable as GanSizes
 from training.rbm_config import ModelTable, RbmTrainTable
 
 
@@ -40,6 +43,23 @@ class BaselinesTable(Table):
     )
 
 
+class GanTable(Table):
+    """`[gan]`: a small GAN of the normal images and its encoder, for f-AnoGAN's scores."""
+
+    model: GanSizes = GanSizes(latent=32, width=16)
+    train: GanTraining = GanTraining(
+        steps=1500,
+        gamma_real=0.2,
+        gamma_fake=0.2,
+        final_gamma=0.2,
+        average=0.995,
+        judge_every=250,
+        save_every=250,
+        precision="bfloat16",
+    )
+    encoder: EncoderTraining = EncoderTraining(steps=1000, save_every=250)
+
+
 class AnomalyConfig(Table):
     """The whole file."""
 
@@ -51,6 +71,7 @@ class AnomalyConfig(Table):
     train: RbmTrainTable
     background: BackgroundTable = BackgroundTable()
     everyone: EveryoneTable = EveryoneTable()
+    gan: GanTable = GanTable()
     baselines: BaselinesTable = BaselinesTable()
 
     @model_validator(mode="after")

@@ -2,46 +2,46 @@
 
 anomaly:     config ──► ten classes, each as the normal one ──► AUROC by digit
 inpainting:  packages ──► five masks ──► figures of the holes, pictures
+modes, stacked, tstr: see training/benchmarks/gan_commands.py
+losses:      games ──► one network, the same images ──► a row for each
 
-Both go on where they were stopped, and write JSON and Markdown. A further benchmark is a further
+All go on where they were stopped, and write JSON and Markdown. A further benchmark is a further
 `@app.command`.
 """
 
 # Annotations are read at run time, by typer: no `from __future__ import annotations` here.
-import json
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-import torch
 import typer
 from rich.console import Console
 
 from training.benchmarks.anomaly_config import load_anomaly_config
 from training.benchmarks.fillers import Filler, MeanImage, NearestNeighbours, PackageFiller
+from training.benchmarks.gan_commands import modes, stacked, tstr
 from training.benchmarks.inpainting import Settings, Work, picture_rows, run_masks
+from training.benchmarks.losses_command import losses
 from training.benchmarks.protocol_a import run_protocol
-from training.benchmarks.reports import Grid, auroc_grid, inpainting_grids, methods_grid
+from training.benchmarks.publishing import FreshOption, OutOption, publish_results, use_threads
+from training.benchmarks.reports import auroc_grid, inpainting_grids, methods_grid
 from training.cli import RunsOption, StoreOption, ThreadsOption, find_package, told_in_one_line
 from training.config import ConfigError
 from training.data import Dataset, load
 from training.judge import load_judge
 from training.package import Package
-from training.provenance import commit, versions
 from training.run import Run, stop_on_signals
 from training.sheets import png_bytes, sheet
 
 CLASSES = tuple(range(10))
 
 app = typer.Typer(
-    help="Measure quality by a fixed protocol: anomaly scores, inpainting.", no_args_is_help=True
+    help="Measure quality by a fixed protocol: anomaly scores, inpainting, modes of GANs.",
+    no_args_is_help=True,
 )
-
-OutOption = Annotated[
-    Path | None, typer.Option(help="Where to write the results as well, as docs/results.")
-]
-FreshOption = Annotated[bool, typer.Option(help="Erase what is there, and begin.")]
+for command in (modes, stacked, tstr, losses):
+    app.command()(command)
 
 
 @app.command()
@@ -77,7 +77,7 @@ def anomaly(  # noqa: PLR0917  (options are what a person may give)
     words += ["--quick"] if quick else []
     words += [] if runs == Path("runs") else ["--runs", str(runs)]
     with told_in_one_line(again=shlex.join(words)), stop_on_signals() as stop:
-        _use_threads(threads)
+        use_threads(threads)
         checked = load_anomaly_config(config, set_ or [], smoke=quick)
         folder = runs / (checked.name + ("-quick" if quick else ""))
         if fresh:
@@ -86,7 +86,9 @@ def anomaly(  # noqa: PLR0917  (options are what a person may give)
             checked, parse_digits(digits), folder=folder, stop=stop, on_digit=_say_digit
         )
     grids = [auroc_grid(results), methods_grid(results)]
-    _publish(results, grids, folder=folder, out=out, name="anomaly", command=shlex.join(words))
+    publish_results(
+        results, grids, folder=folder, out=out, name="anomaly", command=shlex.join(words)
+    )
 
 
 @app.command()
@@ -118,7 +120,7 @@ def inpainting(  # noqa: PLR0917  (options are what a person may give)
     words += ["--fillings", str(fillings), "--seed", str(seed), "--data", data]
     words += [] if runs == Path("runs") else ["--runs", str(runs)]
     with told_in_one_line(again=shlex.join(words)), stop_on_signals() as stop:
-        _use_threads(threads)
+        use_threads(threads)
         folder = runs / "inpainting"
         if fresh:
             Run.erase(folder)
@@ -139,7 +141,9 @@ def inpainting(  # noqa: PLR0917  (options are what a person may give)
     if pictures is not None:
         _draw(packages, test, folder=folder, pictures=pictures)
     grids = inpainting_grids(results)
-    _publish(results, grids, folder=folder, out=out, name="inpainting", command=shlex.join(words))
+    publish_results(
+        results, grids, folder=folder, out=out, name="inpainting", command=shlex.join(words)
+    )
 
 
 def parse_digits(text: str) -> list[int]:
@@ -152,11 +156,6 @@ def parse_digits(text: str) -> list[int]:
     if not words or not all(word.isdecimal() for word in words) or len(set(words)) < len(words):
         raise ConfigError(f"--digits {text!r} is not a list of different classes, as 0,1")
     return [int(word) for word in words]
-
-
-def _use_threads(threads: int | None) -> None:
-    if threads is not None:
-        torch.set_num_threads(threads)
 
 
 def _say_digit(digit: int, finished: bool) -> None:
@@ -177,25 +176,3 @@ def _draw(
         tiles, columns = picture_rows(package, test, folder)
         name = f"quality-inpainting-{package.package.manifest.name}.png"
         (pictures / name).write_bytes(png_bytes(sheet(tiles, columns=columns)))
-
-
-def _publish(
-    results: dict[str, Any],
-    grids: Sequence[Grid],
-    *,
-    folder: Path,
-    out: Path | None,
-    name: str,
-    command: str,
-) -> None:
-    """Print the tables, and write them with the results."""
-    made = results | {"command": command, "commit": commit(), "versions": versions()}
-    pages = "\n\n".join(f"## {grid.title}\n\n{grid.markdown()}" for grid in grids)
-    for place in [folder] + ([] if out is None else [out]):
-        place.mkdir(parents=True, exist_ok=True)
-        (place / f"{name}.json").write_text(json.dumps(made, indent=2) + "\n", "utf-8")
-    (folder / f"{name}.md").write_text(pages + "\n", "utf-8")
-    console = Console()
-    for grid in grids:
-        console.print(grid.for_terminal())
-    console.print(f"written: {folder / name}.json", markup=False, soft_wrap=True)

@@ -17,6 +17,7 @@ from sklearn.ensemble import IsolationForest
 from sklearn.neighbors import NearestNeighbors
 
 from training.benchmarks.anomaly_config import AnomalyConfig
+from training.benchmarks.gan_scores import gan_scores
 from training.benchmarks.machines import machine_scores, turned
 from training.benchmarks.normality import Normality, Rows, RowScores, flat
 
@@ -82,10 +83,11 @@ def _turned_rows(normal: Normality, config: AnomalyConfig) -> Rows:
     return flat(turned(normal.images, copies=config.background.copies, seed=config.seed))
 
 
-# Family → what makes its scores from (normality, config). A family of GANs, scored by izi_f, is one
-# more line here, and one more column of the table.
+# Family → what makes its scores from (normality, config). A further family is one more line here,
+# and one more column of the table.
 FAMILIES: Mapping[str, Callable[[Normality, AnomalyConfig], Mapping[str, RowScores]]] = {
     "RBM": machine_scores,
+    "GAN": gan_scores,
     "kNN": nearest_neighbours,
     "PCA": principal_components,
     "isolation forest": isolation_forest,

@@ -13,9 +13,9 @@ from typing import Protocol
 import numpy as np
 
 from service.contract import PackageError
+from service.domain.fidelity import distances
 from training import inpainting, package_sweeps
 from training.benchmarks.holes import Fillings, Hole, Images
-from training.fidelity import distances
 from training.package import Package
 
 _FILLINGS = 2**32  # row keys of the service: image · 2³² + filling

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import ValidationError
 
 from service.domain.anomaly import conformal_p_values
 from training.anomaly import auroc
@@ -187,7 +188,7 @@ def _kept(folder: Path, digit: int, config: AnomalyConfig) -> Outcomes | None:
     if not path.exists():
         return None
     document = json.loads(path.read_text("utf-8"))
-    if document["config"] != config.model_dump(mode="json"):
+    if _validated(document["config"]) != config:
         raise RunConflict(f"{path} comes from another configuration: give the same one, or --fresh")
     if set(document["outcomes"]) != set(FAMILIES):
         return None  # a family came or went since; the machines are kept, and only scored again
@@ -195,6 +196,14 @@ def _kept(folder: Path, digit: int, config: AnomalyConfig) -> Outcomes | None:
         family: {method: Outcome(**fields) for method, fields in methods.items()}
         for family, methods in document["outcomes"].items()
     }
+
+
+def _validated(recorded: object) -> AnomalyConfig | None:
+    """The recorded configuration; tables that came later have their defaults."""
+    try:
+        return AnomalyConfig.model_validate(recorded)
+    except ValidationError:
+        return None
 
 
 def _keep(folder: Path, digit: int, outcomes: Outcomes, config: AnomalyConfig) -> None:

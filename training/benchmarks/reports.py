@@ -21,6 +21,7 @@ NAMES: Mapping[str, str] = {
     "reconstruction_error": "rebuilt",
     OUTSIDE: "(F − all)",
     "isolation_forest": "forest",
+    "izi_f": "izi_f",
 }
 KINDS: Mapping[str, str] = {"knn": "kNN", "pca": "PCA"}
 ITSELF = "the image itself"

@@ -155,4 +155,10 @@ def _rows(data: Dataset, device: str) -> torch.Tensor:
     return torch.from_numpy(data.images.reshape(len(data), -1)).to(device)
 
 
-RECIPE = Recipe(config=BmConfig, train=train, export=export, evaluate=evaluate)
+RECIPE = Recipe(
+    config=BmConfig,
+    train=train,
+    export=export,
+    evaluate=evaluate,
+    training_set=lambda config: _splits(config)[0],
+)

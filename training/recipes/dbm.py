@@ -14,6 +14,7 @@ import torch
 from rich.console import Console
 
 from service.contract import PackageError, Quality
+from training.boltzmann_package import label_names
 from training.config import Recipe, Workspace
 from training.data import Dataset, load, split_holdout
 from training.dbm import Dbm, MeanField
@@ -26,7 +27,6 @@ from training.dbm_training import restore_averaged, train_dbm
 from training.package import Package
 from training.quantised_deep import quantise_deep
 from training.rbm_evaluation import EvaluationData
-from training.rbm_export import label_names
 from training.rbm_training import TrainingData
 from training.run import Run, newest_checkpoint, stop_on_signals
 
@@ -161,4 +161,10 @@ def _rows(data: Dataset, device: str) -> torch.Tensor:
     return torch.from_numpy(data.images.reshape(len(data), -1)).to(device)
 
 
-RECIPE = Recipe(config=DbmConfig, train=train, export=export, evaluate=evaluate)
+RECIPE = Recipe(
+    config=DbmConfig,
+    train=train,
+    export=export,
+    evaluate=evaluate,
+    training_set=lambda config: _splits(config)[0],
+)

@@ -15,6 +15,7 @@ from rich.console import Console
 
 from service.contract import PackageError, Quality
 from training.belief_graphs import quantise_network
+from training.boltzmann_package import label_names
 from training.classifier import (
     Classifier,
     LabelledData,
@@ -22,7 +23,7 @@ from training.classifier import (
     restored_classifier,
     with_softmax,
 )
-from training.config import Recipe, Workspace
+from training.config import ConfigError, Recipe, Workspace
 from training.data import Dataset, load, split_holdout
 from training.dbn import Dbn
 from training.dbn_card import TrainedDbn
@@ -31,8 +32,8 @@ from training.dbn_evaluation import bound_figure, package_figures
 from training.dbn_export import check_parity, publish_dbn
 from training.dbn_training import LabelledImages, restore_averaged, train_dbn
 from training.package import Package
-from training.rbm_evaluation import EvaluationData
-from training.rbm_export import label_names
+from training.rbm import Rbm
+from training.rbm_evaluation import EvaluationData, read_weights
 from training.run import Run, newest_checkpoint, stop_on_signals
 
 CLASSIFIER_FOLDER = "classifier"
@@ -58,6 +59,7 @@ def train(config: DbnConfig, workspace: Workspace) -> Path:
                 seed=config.seed,
                 run=run,
                 stop=stop,
+                start=_start(config, workspace),
             )
             _train_classifier(config, workspace, dbn, splits=(seen, held_out), stop=stop)
     finally:
@@ -160,6 +162,26 @@ def unrolled(dbn: Dbn, *, labels: int) -> Classifier:
     return with_softmax([*layers, (dbn.top.W[:units], dbn.top.c)], labels=labels)
 
 
+def _start(config: DbnConfig, workspace: Workspace) -> Rbm | None:
+    """The published machine that is the directed layer.
+
+    Raises:
+        ConfigError: it has other layers than the recipe.
+        PackageError: it is not in the store, or is damaged.
+    """
+    if config.model.start is None or config.pretrain:
+        return None
+    name, _, version = config.model.start.partition("@")
+    rbm = read_weights(Package(workspace.store / name / version))
+    visible, hidden = rbm.W.shape
+    if hidden != config.model.hidden[0] or visible > config.model.hidden[1]:
+        raise ConfigError(
+            f"model.start={config.model.start} has {visible} visible and {hidden} hidden units: "
+            f"set model.hidden to [{hidden}, {visible} or more], not to {list(config.model.hidden)}"
+        )
+    return rbm.to(workspace.device)
+
+
 def _splits(config: DbnConfig) -> tuple[Dataset, Dataset]:
     """(what is trained on, what is held out)."""
     return split_holdout(load(config.data, "train"), config.data.holdout, config.seed)
@@ -175,4 +197,10 @@ def _labels(data: Dataset, device: str) -> torch.Tensor:
     return torch.from_numpy(data.labels).to(device)
 
 
-RECIPE = Recipe(config=DbnConfig, train=train, export=export, evaluate=evaluate)
+RECIPE = Recipe(
+    config=DbnConfig,
+    train=train,
+    export=export,
+    evaluate=evaluate,
+    training_set=lambda config: _splits(config)[0],
+)

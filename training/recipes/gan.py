@@ -6,6 +6,7 @@ draft package ──► figures, pictures, card ──► models_store/<name>/<v
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,16 +21,17 @@ from service.contract import PackageError, Quality, sha256_of
 from training.config import ConfigError, Recipe, Workspace
 from training.data import Dataset, load
 from training.encoder import Frozen, restore_encoder, train_encoder
-from training.fidelity import class_shares, frechet_distance, kl_to_uniform
 from training.gan import Examples, Figures, Judgement, Stop, train_gan
 from training.gan_card import Trained
 from training.gan_config import GanConfig
 from training.gan_evaluation import EvaluationData, package_figures
 from training.gan_export import publish_gan, without_batch_norm
-from training.judge import load_judge
-from training.networks import Discriminator, Generator, Shape
+from training.instruments import Instruments
+from training.networks import Discriminator, Generator, unbound
 from training.package import Package
+from training.players import UnfitPlayers
 from training.run import Run, RunConflict, newest_checkpoint, stop_on_signals
+from training.shapes import Critic, Shape
 from training.sheets import png_bytes, sheet
 
 JUDGED_SAMPLES = 5000
@@ -50,21 +52,25 @@ def train(config: GanConfig, workspace: Workspace) -> Path:
     splits = _splits(config)
     shape = _shape(config, splits)
     images = torch.from_numpy(splits.train.images).to(workspace.device)
+    data = Examples(images, _labels(config, splits, device=workspace.device))
     with stop_on_signals() as stop:
         run = Run(workspace.run, resume=workspace.resume, config=config.trained_part())
         try:
             train_gan(
-                Examples(images, _labels(config, splits, device=workspace.device)),
+                data,
                 shape=shape,
                 config=config.train,
                 seed=config.seed,
                 run=run,
-                judge=judgement(splits.selection.images, run=run),
+                judge=judgement(splits, run=run),
                 stop=stop,
+                start=_start(config, workspace),
             )
+        except UnfitPlayers as error:
+            raise ConfigError(str(error)) from error
         finally:
             run.close()
-        _train_encoder(config, workspace, images=images, shape=shape, stop=stop)
+        _train_encoder(config, workspace, data=data, shape=shape, stop=stop)
     return export(config, workspace)
 
 
@@ -101,54 +107,50 @@ def evaluate(package: Path, config: GanConfig, quick: bool, device: str) -> Sequ
     return package_figures(opened, data, table=table, steps=steps, command=command)
 
 
-def judgement(selection: np.ndarray[Any, np.dtype[np.float32]], *, run: Run) -> Judgement:
-    """How a generator is judged on the way: Fréchet distance to held-out images, classes, a sheet.
-
-    Images of another size than the judge's are compared by their pixels instead, averaged to 7×7.
-    """
-    bench = load_judge() if selection.shape[1:] == (1, 28, 28) else None
-    n = min(JUDGED_SAMPLES, len(selection))
-    real = _features(bench, selection[:n])[0]
+def judgement(splits: _Splits, *, run: Run) -> Judgement:
+    """How a generator is judged on the way: the instruments on held-out images, and a sheet."""
+    held_out, data = splits.selection.images, splits.train.name
+    instruments = Instruments.of(data, held_out=held_out, train=splits.train.images)
+    n = min(JUDGED_SAMPLES, len(held_out))
 
     def judge(generator: Generator, step: int) -> Figures:
-        made = _samples(generator, n=n)
-        features, classes = _features(bench, made)
-        figures = {
-            "judge__spread": float(made.std(0).mean()),
-            "judge__frechet": frechet_distance(features, real),
-        }
-        if classes is not None:
-            shares = class_shares(classes, n_classes=10)
-            figures["judge__kl_to_uniform"] = kl_to_uniform(shares)
-            figures["judge__least_class"] = float(shares.min())
-            run.histogram("classes", torch.from_numpy(classes), step)
-        shown = sheet(made[:100], columns=10)
-        run.sheet("samples", png_bytes(shown), shown, step)
+        asked = np.arange(n) % max(generator.classes, 1)
+        made = _samples(generator, asked)
+        seen = instruments.eye.look(made)
+        figures = instruments.read(made, seen)
+        if seen.classes is not None:
+            if generator.labelled:
+                figures["judge__read_as_asked"] = float((seen.classes == asked).mean())
+            run.histogram("classes", torch.from_numpy(seen.classes), step)
+        for name, images in (
+            ("samples", made[:100]),
+            ("neighbours", instruments.beside_nearest(made[:10])),
+        ):
+            shown = sheet(images, columns=10)
+            run.sheet(name, png_bytes(shown), shown, step)
         return figures
 
     return judge
 
 
 @torch.no_grad()
-def _samples(generator: Generator, *, n: int) -> np.ndarray[Any, np.dtype[np.float32]]:
+def _samples(
+    generator: Generator, asked: np.ndarray[Any, np.dtype[np.int64]]
+) -> np.ndarray[Any, np.dtype[np.float32]]:
     """The same draws at every judgement, so that sheets show one latent growing up."""
     noise = torch.Generator().manual_seed(JUDGEMENT_SEED)
-    z = torch.randn(n, generator.latent, generator=noise)
+    z = torch.randn(len(asked), generator.latent, generator=noise)
     device = next(generator.parameters()).device
-    parts: list[Tensor] = [generator(part.to(device)).cpu() for part in torch.split(z, 500)]
+    labels = torch.from_numpy(asked)
+    parts: list[Tensor] = [
+        generator(part.to(device), label.to(device)).cpu()
+        for part, label in zip(torch.split(z, 500), torch.split(labels, 500), strict=True)
+    ]
     return torch.cat(parts).numpy()
 
 
-def _features(bench: Any, images: np.ndarray[Any, Any]) -> tuple[np.ndarray[Any, Any], Any]:  # noqa: ANN401
-    if bench is not None:
-        verdict = bench.look(images)
-        return verdict.features, verdict.classes
-    small = torch.nn.functional.adaptive_avg_pool2d(torch.from_numpy(images), 7)
-    return small.flatten(1).numpy(), None
-
-
 def _train_encoder(
-    config: GanConfig, workspace: Workspace, *, images: Tensor, shape: Shape, stop: Stop
+    config: GanConfig, workspace: Workspace, *, data: Examples, shape: Shape, stop: Stop
 ) -> None:
     """Train the encoder of the chosen generator, or go on with it.
 
@@ -156,7 +158,7 @@ def _train_encoder(
     """
     state = newest_checkpoint(workspace.run)
     assert state is not None, "the players have just been trained"
-    frozen = _frozen(state, shape, device=workspace.device)
+    frozen = _frozen(state, shape, config.train.critic(), device=workspace.device)
     part = config.encoder_part() | {"generator": _digest(state["best"]["average"])}
     folder = workspace.run / "encoder"
     try:
@@ -166,7 +168,7 @@ def _train_encoder(
         run = Run(folder, resume=True, config=part)
     try:
         train_encoder(
-            images,
+            data,
             frozen=frozen,
             shape=shape,
             config=config.encoder,
@@ -186,30 +188,51 @@ def _trained(config: GanConfig, workspace: Workspace, splits: _Splits) -> Traine
     if encoder is None:
         raise PackageError(f"{workspace.run} has no encoder yet: finish with --resume")
     shape = _shape(config, splits)
-    frozen = _frozen(players, shape, device="cpu")
+    frozen = _frozen(players, shape, config.train.critic(), device="cpu")
     return Trained(
         generator=frozen.generator,
         discriminator=frozen.discriminator,
-        encoder=restore_encoder(encoder, shape),
+        encoder=restore_encoder(encoder, config.encoder.shape(shape)),
         shape=shape,
         steps=int(players["step"]),
         best_step=int(players["best"]["step"]),
+        origin=players.get("origin", {}),
         seconds=float(players["seconds"]) + float(encoder["seconds"]),
         train=splits.train,
         calibration=splits.calibration,
     )
 
 
-def _frozen(state: dict[str, Any], shape: Shape, *, device: str) -> Frozen:
-    generator, discriminator = Generator(shape), Discriminator(shape)
+def _frozen(state: dict[str, Any], shape: Shape, critic: Critic, *, device: str) -> Frozen:
+    generator, discriminator = Generator(shape), Discriminator(shape, critic)
     generator.load_state_dict(state["best"]["average"])
     discriminator.load_state_dict(state["discriminator"])
-    discriminator.eval().requires_grad_(False)
     return Frozen(
         generator=without_batch_norm(generator).to(device),
-        discriminator=discriminator.to(device),
+        discriminator=unbound(discriminator).requires_grad_(False).to(device),
         latent=shape.latent,
     )
+
+
+def _start(config: GanConfig, workspace: Workspace) -> tuple[str, dict[str, Any]] | None:
+    """The players to begin with, if the recipe names a run that has some."""
+    if not config.start:
+        return None
+    folder = workspace.run.parent / config.start
+    state = newest_checkpoint(folder)
+    if state is None:
+        raise ConfigError(
+            f"start={config.start!r} is no run with a checkpoint: train it first, or set "
+            "start to '' to begin with fresh players"
+        )
+    recorded = json.loads((folder / "config.json").read_text("utf-8"))
+    mine = config.trained_part()
+    if any(recorded[key] != mine[key] for key in ("seed", "data")):
+        raise ConfigError(
+            f"start={config.start!r} was trained with another seed or other [data]: it may have "
+            "seen what is held out here; use its own"
+        )
+    return config.start, state
 
 
 def _labels(config: GanConfig, splits: _Splits, *, device: str) -> Tensor | None:
@@ -256,4 +279,10 @@ def _shape(config: GanConfig, splits: _Splits) -> Shape:
         raise ConfigError(str(error)) from error
 
 
-RECIPE = Recipe(config=GanConfig, train=train, export=export, evaluate=evaluate)
+RECIPE = Recipe(
+    config=GanConfig,
+    train=train,
+    export=export,
+    evaluate=evaluate,
+    training_set=lambda config: _splits(config).train,
+)

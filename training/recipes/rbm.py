@@ -15,6 +15,7 @@ import torch
 from rich.console import Console
 
 from service.contract import PackageError, Quality
+from training.boltzmann_package import label_names
 from training.config import ConfigError, Recipe, Workspace
 from training.data import Dataset, load, split_holdout
 from training.label_units import with_label
@@ -32,7 +33,7 @@ from training.rbm_evaluation import (
     package_figures,
     read_weights,
 )
-from training.rbm_export import check_parity, label_names, publish_rbm
+from training.rbm_export import check_parity, publish_rbm
 from training.rbm_training import TrainingData, restore_averaged, train_rbm
 from training.run import Run, newest_checkpoint, stop_on_signals
 from training.trajectory import Ladder, LadderRule
@@ -184,4 +185,10 @@ def _rows(data: Dataset, device: str, *, labels: int) -> torch.Tensor:
     return with_label(pixels, torch.from_numpy(data.labels), labels=labels).to(device)
 
 
-RECIPE = Recipe(config=RbmConfig, train=train, export=export, evaluate=evaluate)
+RECIPE = Recipe(
+    config=RbmConfig,
+    train=train,
+    export=export,
+    evaluate=evaluate,
+    training_set=lambda config: _splits(config).train,
+)
