@@ -45,7 +45,8 @@ def read_tensors(package: Package) -> dict[str, Tensor]:
 def _narrowest(tensor: Tensor) -> Tensor:
     kept = tensor.detach().cpu().contiguous()
     half = kept.half()
-    return half if torch.equal(half.to(kept.dtype), kept) else kept
+    fits = kept.is_floating_point() and torch.equal(half.to(kept.dtype), kept)
+    return half if fits else kept
 
 
 def calibrated_score(

@@ -24,6 +24,8 @@ Bits = Literal[8, 16]
 
 # |W| of each: 127, and 127·256 + 127, which splits into two parts of 8 bits.
 LARGEST_WEIGHT = {8: 127, 16: 127 * 256 + 127}
+# The largest weight may be cut to a half.
+COARSEST_CUT = 2.0
 # Integers up to here are exact in float32.
 EXACT_FLOAT32 = 2**24
 
@@ -65,10 +67,11 @@ class QuantisedRbm:
 
 
 def quantise(rbm: Rbm, *, bits: Bits) -> QuantisedRbm:
-    """Round to whole multiples of the smallest short step that holds the largest weight.
+    """Round to whole multiples of the step that leaves the least squared error.
 
-    The step is larger where a pre-activation could otherwise pass 2²⁴, beyond which float32 has no
-    exact integers.
+    The largest weights are cut off where finer steps for all others are worth more. The step is
+    larger where a pre-activation could otherwise pass 2²⁴, beyond which float32 has no exact
+    integers.
     """
     W, b, c = (t.detach().cpu().double().numpy() for t in (rbm.W, rbm.b, rbm.c))
     reach = max(
@@ -77,8 +80,8 @@ def quantise(rbm: Rbm, *, bits: Bits) -> QuantisedRbm:
     )
     # Rounding adds up to half a step a term: leave room for it.
     room = EXACT_FLOAT32 - sum(W.shape)
-    step = short_step(max(np.abs(W).max() / LARGEST_WEIGHT[bits], reach / room, 1e-6))
     limit = LARGEST_WEIGHT[bits]
+    step = best_step(W, limit=limit, least=max(reach / room, 1e-6))
     return QuantisedRbm(
         W=np.clip(np.rint(W / float(step)), -limit, limit).astype(np.int32),
         b=np.rint(b / float(step)).astype(np.int32),
@@ -86,6 +89,23 @@ def quantise(rbm: Rbm, *, bits: Bits) -> QuantisedRbm:
         step=step,
         bits=bits,
     )
+
+
+def best_step(W: Float[np.ndarray, "rows columns"], *, limit: int, least: float) -> np.float32:
+    """The step, `least` or more, that leaves the least squared error of weights.
+
+    It is a short one, or that of the largest weight: of weights that are whole multiples already.
+    """
+    whole = max(np.abs(W).max() / limit, least)
+    steps = [np.float32(whole), short_step(max(whole / COARSEST_CUT, least))]
+    while steps[-1] < whole:
+        steps.append(short_step(float(steps[-1]) * (1 + 1e-6)))
+
+    def error(step: np.float32) -> float:
+        whole = np.clip(np.rint(W / float(step)), -limit, limit)
+        return float(np.square(W - whole * float(step)).sum())
+
+    return min(steps, key=error)
 
 
 def short_step(least: float) -> np.float32:

@@ -18,7 +18,7 @@ import torch
 from jaxtyping import Bool, Float, Int32, UInt8
 
 from training.dbm import Dbm
-from training.quantised import EXACT_FLOAT32, LARGEST_WEIGHT, Bits, short_step
+from training.quantised import EXACT_FLOAT32, LARGEST_WEIGHT, Bits, best_step
 
 States = Mapping[int, UInt8[np.ndarray, "n units"]]
 Logistics = Mapping[int, Float[np.ndarray, "n units"]]
@@ -70,7 +70,7 @@ class QuantisedDbm:
 
 
 def quantise_deep(dbm: Dbm, *, bits: Bits) -> QuantisedDbm:
-    """Round to multiples of the smallest short step that holds the largest weight of any layer.
+    """Round to whole multiples of the step that leaves the least squared error over all layers.
 
     The step is larger where an input could otherwise pass 2²⁴, beyond which float32 has no exact
     integers.
@@ -86,9 +86,9 @@ def quantise_deep(dbm: Dbm, *, bits: Bits) -> QuantisedDbm:
             total, count = total + np.abs(W[layer]).sum(1), count + W[layer].shape[1]
         reach, terms = max(reach, float(total.max())), max(terms, count)
     limit = LARGEST_WEIGHT[bits]
-    largest = max(float(np.abs(w).max()) for w in W)
     # Rounding adds up to half a step a term: leave room for it.
-    step = short_step(max(largest / limit, reach / (EXACT_FLOAT32 - terms), 1e-6))
+    least = max(reach / (EXACT_FLOAT32 - terms), 1e-6)
+    step = best_step(np.concatenate([w.ravel() for w in W])[None], limit=limit, least=least)
 
     def whole(x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         return np.rint(x / float(step))

@@ -166,7 +166,7 @@ async def test_classes_have_names(client: Either):
 
 async def test_the_catalogue_lists_models_pages_cards_and_previews(client: Either):
     listed = await client.models()
-    assert [m.name for m in listed] == ["colour", "tiny-gan", "tiny-rbm"]
+    assert [m.name for m in listed] == ["colour", "tiny-gan", "tiny-rbm", "tiny-table"]
     page = await client.model("tiny-gan@1")
     assert page.kind == "image"
     assert page.shape == (1, 4, 4)

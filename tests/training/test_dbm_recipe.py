@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 from safetensors.numpy import load as load_safetensors
-from safetensors.torch import load as load_torch
 
 from service.contract import PackageError, read_package
 from service.engine import open_engine
@@ -25,8 +24,8 @@ from tests.training.test_dbm import deep_machine
 from tests.training.test_training_cli import call, places
 from training.dbm import MeanField, mean_field
 from training.dbm_classifier import classifier_inputs, trained_classifier, unrolled
+from training.dbm_evaluation import read_weights
 from training.dbm_export import check_parity
-from training.dbm_learning import dbm_of
 from training.package import Package
 from training.package_sweeps import inpaint, sample
 from training.quantised_deep import quantise_deep
@@ -189,7 +188,7 @@ async def test_images_are_classified_by_the_classifier_that_was_tuned(engine, tr
     answer = await ask(engine, "two-layers", Classify(images=digits(9)))
     assert answer.labels == tuple("0123456789")
     run = trained / "runs" / "two-layers"
-    machine = dbm_of(load_torch((trained / "store/two-layers/1/weights.safetensors").read_bytes()))
+    machine = read_weights(Package(trained / "store/two-layers/1"))
     rule = MeanField(updates=5, tolerance=0.0)
     tuned = trained_classifier(machine, rule, run)
     rows = torch.from_numpy(digits(9).reshape(9, -1))

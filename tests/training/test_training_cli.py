@@ -148,10 +148,11 @@ def test_smoke_writes_into_a_run_of_its_own(trained, tmp_path):
 )
 def test_a_mistake_is_one_line_and_exit_code_2(trained, words, complaint):
     names = {"recipe": trained / "tiny.toml", "runs": trained / "runs"}
-    output = call(*(word.format(**names) for word in words), code=2)
-    assert complaint in output
-    assert output.startswith("error: ")
-    assert len(output.strip().splitlines()) == 1
+    result = CliRunner().invoke(app(), [word.format(**names) for word in words])
+    assert result.exit_code == 2
+    assert complaint in result.stderr
+    assert result.stderr.startswith("error: ")
+    assert len(result.stderr.strip().splitlines()) == 1
 
 
 def test_fresh_begins_again(trained, tmp_path):
