@@ -25,6 +25,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from service.api.fast_lane import protocol_of
+from service.contract import ImageData
 from service.engine import Engine
 from service.settings import Settings
 
@@ -126,16 +127,23 @@ def greet(engine: Engine, url: str) -> None:
     """Print the models, their device, and a first request to try."""
     console = Console(file=sys.stderr, highlight=False)
     console.print(models_table(engine))
-    able = [m for m in engine.registry.models() if "sample" in m.manifest.capabilities]
     console.print(f"[bold]Listening on {url}[/]  (playground {url}/, API {url}/docs)")
-    if able:
-        name = able[0].manifest.name
-        console.print(
-            "Try:\n"
-            f"  curl -s {url}/v1/models/{name}/sample -H 'Accept: image/png' "
-            '--json \'{"n": 64, "seed": 7}\' -o digits.png',
-            soft_wrap=True,
-        )
+    if (request := _first_request(engine, url)) is not None:
+        console.print(f"Try:\n  {escape(request)}", soft_wrap=True)
+
+
+def _first_request(engine: Engine, url: str) -> str | None:
+    """A curl for a picture, or for rows where there are only models of tables."""
+    able = [m.manifest for m in engine.registry.models() if "sample" in m.manifest.capabilities]
+    able.sort(key=lambda manifest: not isinstance(manifest.data, ImageData))
+    if not able:
+        return None
+    drawn = isinstance(able[0].data, ImageData)
+    media, file = ("image/png", "digits.png") if drawn else ("text/csv", "rows.csv")
+    return (
+        f"curl -s {url}/v1/models/{able[0].name}/sample -H 'Accept: {media}' "
+        f'--json \'{{"n": 64, "seed": 7}}\' -o {file}'
+    )
 
 
 def models_table(engine: Engine) -> Table:

@@ -48,6 +48,13 @@ def test_every_operation_has_a_command():
         assert f"/{operation} " in said
 
 
+def test_the_greeting_s_request_works(answers):
+    (line,) = re.findall(r"^ +(curl .*)$", (answers / "serve.log").read_text(), re.MULTILINE)
+    here = re.sub(r"-o \S+", "-o greeted", line)
+    subprocess.run(["bash", "-c", f"{here} --fail-with-body"], check=True, cwd=answers)
+    assert (answers / "greeted").stat().st_size
+
+
 def test_pictures_are_pictures(answers):
     with Image.open(answers / "digits.png") as digits:
         assert digits.width == digits.height >= 8 * 28
