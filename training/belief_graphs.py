@@ -31,6 +31,7 @@ from training.boltzmann_nodes import (
     row_sum,
     scalar,
     sigmoid_lookup,
+    sweep_function,
     tensor,
 )
 from training.classifier import Classifier
@@ -143,15 +144,7 @@ class _Graphs:
         a = integer_input(g, [(above, "W_down", down)], ("b", top.b[: self.dbn.units]))
         as_states(g, drawn(g, "noise_h", g.op("Mul", a, scale)), out="next_h")
         inputs = (self.h, *self.label, self.noise_top, self.noise_h, self.beta)
-        return Function(
-            graph=g.build("sweep", inputs, [self.next_h]),
-            inputs=inputs,
-            outputs=(self.next_h,),
-            kind="step",
-            start="start",
-            readout="readout",
-            exact=True,
-        )
+        return sweep_function(g, inputs, [self.next_h])
 
     def start(self, base_bias: np.ndarray[Any, Any]) -> Function:
         """h^{L-1} from its base rates."""

@@ -10,12 +10,10 @@ nodes a block, whatever the connections, without a loop.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 from onnx import TensorProto
 
-from service.contract import Role, TensorSpec
+from service.contract import Role
 from training.bm_connections import Blocks
 from training.bm_quantised import OUT_OF_REACH, QuantisedBm
 from training.bm_sweep_graph import UnrolledSweep
@@ -27,11 +25,13 @@ from training.boltzmann_nodes import (
     divergence,
     drawn,
     integer_input,
+    map_function,
     negative_entropy,
     packed,
     row_sum,
     scalar,
     sigmoid_lookup,
+    sweep_function,
     tensor,
 )
 from training.dbm import MeanField
@@ -106,15 +106,7 @@ class _Graphs:
         unrolled = UnrolledSweep(g, self.bm, self.blocks)
         g.op("Identity", unrolled.drawn(x, self._thresholds(g, mask, values)), out="next_x")
         inputs = (self.state, self.noise, *self.clamps, self.beta)
-        return Function(
-            graph=g.build("sweep", inputs, [self.next]),
-            inputs=inputs,
-            outputs=(self.next,),
-            kind="step",
-            start="start",
-            readout="readout",
-            exact=True,
-        )
+        return sweep_function(g, inputs, [self.next])
 
     def start(self, base_bias: Weights) -> Function:
         """All units independent at their base rates, with v clamped."""
@@ -122,7 +114,7 @@ class _Graphs:
         rates = g.constant("base_bias", base_bias.astype(np.float32)[None])
         on = drawn(g, "noise", rates)
         as_states(g, _held(g, on, *self._clamps_of_all(g, on)), out="x")
-        return _map(g, "start", (self.noise, *self.clamps), [self.state], exact=True)
+        return map_function(g, "start", (self.noise, *self.clamps), [self.state], exact=True)
 
     def readout(self) -> Function:
         """mean = p_β(v_i | all other units) of each visible unit, and sample, v itself."""
@@ -134,7 +126,7 @@ class _Graphs:
         v, _ = g.split("x", self.layers)
         as_images(g, g.cast(v, TensorProto.FLOAT), self.shape, out="sample")
         outputs = [tensor(name, "float32", self.shape, Role.DATA) for name in ("mean", "sample")]
-        return _map(g, "readout", (self.state, self.beta), outputs, exact=True)
+        return map_function(g, "readout", (self.state, self.beta), outputs, exact=True)
 
     def energy(self) -> Function:
         """E(x) = -½ xᵀWx - b·x, at β = 1."""
@@ -142,14 +134,14 @@ class _Graphs:
         inner = self._inner_energy(g, g.cast("x", TensorProto.FLOAT))
         g.op("Neg", inner, out="energy")
         out = tensor("energy", "float32", [], Role.STATISTIC)
-        return _map(g, "energy", [self.state], [out])
+        return map_function(g, "energy", [self.state], [out])
 
     def encode(self) -> Function:
         """(v, μ): the image and the mean-field probabilities of the hidden units."""
         g = GraphBuilder()
         v = as_rows(g, "image", self.bm.visible)
         g.op("Concat", v, self._mean_field(g, v), out="h", axis=1)
-        return _map(g, "encode", [self.image], [self.features])
+        return map_function(g, "encode", [self.image], [self.features])
 
     def decode(self) -> Function:
         """p(v_i | all others); of a binary state it is bit for bit the readout's mean at β = 1.
@@ -162,7 +154,7 @@ class _Graphs:
         bias = g.constant("b_seen", self.bm.b[: self.bm.visible].astype(np.float32)[None])
         a = g.op("Add", g.op("MatMul", "h", seen), bias)
         as_images(g, self._mean(g, g.op("Mul", a, self._step(g))), self.shape, out="image")
-        return _map(g, "decode", [self.features], [self.image])
+        return map_function(g, "decode", [self.features], [self.image])
 
     def score(self) -> Function:
         """-(E_q[-E(v, h)] + H(q)), the negative variational bound up to log Z of the grey image.
@@ -184,7 +176,7 @@ class _Graphs:
             tensor(method, "float32", [], Role.SCORE),
             tensor("heatmap", "float32", self.shape, Role.HEATMAP),
         ]
-        return _map(g, "score", [self.image], outputs)
+        return map_function(g, "score", [self.image], outputs)
 
     def _thresholds(self, g: GraphBuilder, mask: str, values: str) -> str:
         """⌊noise / (s·β)⌋ of each unit, int32; of clamped ones out of reach, on either side."""
@@ -246,19 +238,3 @@ class _Graphs:
 def _held(g: GraphBuilder, on: str, mask: str, values: str) -> str:
     """bool: clamped units at their values, the others as they are."""
     return g.op("Or", g.op("And", on, g.op("Not", mask)), g.op("And", mask, values))
-
-
-def _map(
-    g: GraphBuilder,
-    name: str,
-    inputs: Sequence[TensorSpec],
-    outputs: Sequence[TensorSpec],
-    *,
-    exact: bool = False,
-) -> Function:
-    return Function(
-        graph=g.build(name, inputs, outputs),
-        inputs=tuple(inputs),
-        outputs=tuple(outputs),
-        exact=exact,
-    )

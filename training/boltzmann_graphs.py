@@ -6,12 +6,12 @@ QuantisedRbm ──► sweep, start, readout (integers: the same bytes everywher
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 from onnx import TensorProto
 
-from service.contract import Role, TensorSpec
+from service.contract import Role
 from training.boltzmann_nodes import (
     Weights,
     as_images,
@@ -21,10 +21,12 @@ from training.boltzmann_nodes import (
     drawn,
     held,
     integer_input,
+    map_function,
     packed,
     row_sum,
     scalar,
     sigmoid_lookup,
+    sweep_function,
     tensor,
 )
 from training.graph_builder import GraphBuilder
@@ -80,15 +82,7 @@ class _Graphs:
         on = drawn(g, "noise_h", g.op("Mul", self._up(g, v), scale))
         as_states(g, on, out="next_h")
         inputs = (self.h, self.noise_v, self.noise_h, *self.clamps, self.beta)
-        return Function(
-            graph=g.build("sweep", inputs, [self.next_h]),
-            inputs=inputs,
-            outputs=(self.next_h,),
-            kind="step",
-            start="start",
-            readout="readout",
-            exact=True,
-        )
+        return sweep_function(g, inputs, [self.next_h])
 
     def start(self, base_bias: Weights) -> Function:
         """v from the base rates with clamps, then h ~ p(h | v)."""
@@ -97,7 +91,9 @@ class _Graphs:
         v = as_states(g, held(g, drawn(g, "noise_v", rates)))
         log_odds = g.op("Mul", self._up(g, v), self._step(g))
         as_states(g, drawn(g, "noise_h", log_odds), out="h")
-        return _map(g, "start", (self.noise_v, self.noise_h, *self.clamps), [self.h], exact=True)
+        return map_function(
+            g, "start", (self.noise_v, self.noise_h, *self.clamps), [self.h], exact=True
+        )
 
     def readout(self) -> Function:
         """mean = p_β(v | h), and sample, a 0/1 draw of it."""
@@ -107,7 +103,7 @@ class _Graphs:
         as_images(g, sigmoid_lookup(g, log_odds), self.shape, out="mean")
         as_images(g, g.cast(on, TensorProto.FLOAT), self.shape, out="sample")
         outputs = [tensor(name, "float32", self.shape, Role.DATA) for name in ("mean", "sample")]
-        return _map(g, "readout", (self.h, self.noise_v, self.beta), outputs, exact=True)
+        return map_function(g, "readout", (self.h, self.noise_v, self.beta), outputs, exact=True)
 
     def energy(self) -> Function:
         """F(h) = -c·h - Σ_i softplus(b_i + (hWᵀ)_i), at β = 1."""
@@ -118,13 +114,13 @@ class _Graphs:
         bias = g.op("MatMul", g.cast("h", TensorProto.FLOAT), hidden_bias)
         g.op("Neg", g.op("Add", g.op("Mul", bias, step), free), out="free_energy")
         out = tensor("free_energy", "float32", [], Role.STATISTIC)
-        return _map(g, "energy", [self.h], [out])
+        return map_function(g, "energy", [self.h], [out])
 
     def encode(self) -> Function:
         """p(h = 1 | x), mean-field: x may be grey."""
         g = GraphBuilder()
         g.op("Sigmoid", self._float_up(g, as_rows(g, "x", self.rbm.visible)), out="h")
-        return _map(g, "encode", [self.x], [self.features])
+        return map_function(g, "encode", [self.x], [self.features])
 
     def decode(self) -> Function:
         """p(v = 1 | h); for a binary h it is bit for bit the readout's mean at β = 1.
@@ -137,7 +133,7 @@ class _Graphs:
         bias = g.constant("b_float", self.rbm.b.astype(np.float32)[None])
         a = g.op("Add", g.op("MatMul", "h", down), bias)
         as_images(g, sigmoid_lookup(g, g.op("Mul", a, self._step(g))), self.shape, out="x")
-        return _map(g, "decode", [self.features], [self.x])
+        return map_function(g, "decode", [self.features], [self.x])
 
     def score(self) -> Function:
         """Free energy F(x) of the grey image; the heatmap is how little is expected of a pixel.
@@ -160,7 +156,7 @@ class _Graphs:
             tensor("free_energy", "float32", [], Role.SCORE),
             tensor("heatmap", "float32", self.shape, Role.HEATMAP),
         ]
-        return _map(g, "score", [self.x], outputs)
+        return map_function(g, "score", [self.x], outputs)
 
     def _down(self, g: GraphBuilder, h: str) -> str:
         """a = b + hWᵀ in units of the step: float32 [n, visible] of exact integers."""
@@ -182,19 +178,3 @@ class _Graphs:
     def _step(self, g: GraphBuilder) -> str:
         """The unit of the integers."""
         return scalar(g, "step", float(self.rbm.step))
-
-
-def _map(
-    g: GraphBuilder,
-    name: str,
-    inputs: Sequence[TensorSpec],
-    outputs: Sequence[TensorSpec],
-    *,
-    exact: bool = False,
-) -> Function:
-    return Function(
-        graph=g.build(name, inputs, outputs),
-        inputs=tuple(inputs),
-        outputs=tuple(outputs),
-        exact=exact,
-    )

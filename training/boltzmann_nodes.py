@@ -17,6 +17,7 @@ from onnx import TensorProto
 
 from service.contract import Dtype, Role, TensorSpec
 from training.graph_builder import GraphBuilder
+from training.package import Function
 from training.quantised import split_weights
 
 # Means are read from a table of σ at multiples of 2⁻¹¹ in [-16, 16]: a lookup is the same on every
@@ -58,6 +59,38 @@ def integer_product(g: GraphBuilder, states: str, name: str, W: Weights) -> str:
     fine = g.op("MatMulInteger", states, g.constant(f"{name}_low", low))
     radix = g.constant("radix", np.array(256, np.int32))
     return g.op("Add", g.op("Mul", coarse, radix), fine)
+
+
+def sweep_function(
+    g: GraphBuilder, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]
+) -> Function:
+    """The step function `sweep`, in whole numbers; chains begin with `start`, end in `readout`."""
+    return Function(
+        graph=g.build("sweep", inputs, outputs),
+        inputs=tuple(inputs),
+        outputs=tuple(outputs),
+        kind="step",
+        start="start",
+        readout="readout",
+        exact=True,
+    )
+
+
+def map_function(
+    g: GraphBuilder,
+    name: str,
+    inputs: Sequence[TensorSpec],
+    outputs: Sequence[TensorSpec],
+    *,
+    exact: bool = False,
+) -> Function:
+    """A function of rows; `exact` where it is arithmetic in whole numbers."""
+    return Function(
+        graph=g.build(name, inputs, outputs),
+        inputs=tuple(inputs),
+        outputs=tuple(outputs),
+        exact=exact,
+    )
 
 
 def packed(g: GraphBuilder, name: str, W: Weights) -> str:

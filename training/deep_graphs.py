@@ -29,6 +29,7 @@ from training.boltzmann_nodes import (
     row_sum,
     scalar,
     sigmoid_lookup,
+    sweep_function,
     tensor,
 )
 from training.classifier import Classifier
@@ -109,15 +110,7 @@ class _Graphs:
             on = drawn(g, self._noise(layer).name, g.op("Mul", self._input(g, layer, h), scale))
             fresh[layer] = as_states(g, on, out=made.name)
         inputs = (*self.state, *self.noise, *self.clamps, self.beta)
-        return Function(
-            graph=g.build("sweep", inputs, self.next),
-            inputs=inputs,
-            outputs=self.next,
-            kind="step",
-            start="start",
-            readout="readout",
-            exact=True,
-        )
+        return sweep_function(g, inputs, self.next)
 
     def start(self, base_bias: Mapping[int, np.ndarray[Any, Any]]) -> Function:
         """Even layers from their base rates, with v clamped, then odd layers given even ones."""

@@ -10,14 +10,14 @@ Bengio (2008), "Classification using discriminative restricted Boltzmann machine
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from onnx import TensorProto
 
-from service.contract import Role, TensorSpec
+from service.contract import Role
 from training.boltzmann_graphs import rbm_functions
 from training.boltzmann_nodes import (
     Weights,
@@ -27,9 +27,11 @@ from training.boltzmann_nodes import (
     divergence,
     drawn,
     integer_input,
+    map_function,
     packed,
     row_sum,
     scalar,
+    sweep_function,
     tensor,
 )
 from training.graph_builder import GraphBuilder
@@ -112,15 +114,7 @@ class _Graphs:
         up = g.op("Add", self._up(g, v), g.op("Gather", table, "label"))
         as_states(g, drawn(g, "noise_h", g.op("Mul", up, scale)), out="next_h")
         inputs = (self.h, self.label, *self.noises, self.beta)
-        return Function(
-            graph=g.build("sweep", inputs, [self.next_h]),
-            inputs=inputs,
-            outputs=(self.next_h,),
-            kind="step",
-            start="start",
-            readout="readout",
-            exact=True,
-        )
+        return sweep_function(g, inputs, [self.next_h])
 
     def start(self, base_bias: Weights) -> Function:
         """v from the base rates, then h ~ p(h | v) with no label on: the first sweep reads it."""
@@ -129,7 +123,7 @@ class _Graphs:
         v = as_states(g, drawn(g, "noise_v", rates))
         log_odds = g.op("Mul", self._up(g, v), self._step(g))
         as_states(g, drawn(g, "noise_h", log_odds), out="h")
-        return _map(g, "start", self.noises, (self.h,), exact=True)
+        return map_function(g, "start", self.noises, (self.h,), exact=True)
 
     def energy(self) -> Function:
         """F(h) = -c·h - Σ_i softplus(b_i + (hWᵀ)_i) - log Σ_y exp(b_y + W_y·h), at β = 1."""
@@ -145,14 +139,14 @@ class _Graphs:
         each = g.op("Mul", g.op("Add", each, bias), step)
         g.op("Neg", g.op("Add", total, _log_sum_exp(g, each)), out="free_energy")
         out = tensor("free_energy", "float32", [], Role.STATISTIC)
-        return _map(g, "energy", (self.h,), (out,))
+        return map_function(g, "energy", (self.h,), (out,))
 
     def encode(self) -> Function:
         """p(h = 1 | x) = Σ_y p(y | x) p(h = 1 | x, y); x may be grey."""
         g = GraphBuilder()
         g.op("Identity", self._activities(g, *self._log_odds(g)), out="h")
         features = tensor("h", "float32", [self.machine.rbm.hidden], Role.HIDDEN)
-        return _map(g, "encode", (self.x,), (features,))
+        return map_function(g, "encode", (self.x,), (features,))
 
     def score(self) -> Function:
         """-log Σ_y exp(-F([x, y])); the heatmap is how little is expected of a pixel, as an RBM's.
@@ -174,7 +168,7 @@ class _Graphs:
             tensor("free_energy", "float32", [], Role.SCORE),
             tensor("heatmap", "float32", self.shape, Role.HEATMAP),
         )
-        return _map(g, "score", (self.x,), outputs)
+        return map_function(g, "score", (self.x,), outputs)
 
     def classify(self) -> Function:
         """p(y | x), exact; x may be grey."""
@@ -182,7 +176,7 @@ class _Graphs:
         _, each = self._log_odds(g)
         g.op("Softmax", each, out="probabilities", axis=1)
         out = tensor("probabilities", "float32", [self.machine.labels], Role.PROBABILITIES)
-        return _map(g, "classify", (self.x,), (out,))
+        return map_function(g, "classify", (self.x,), (out,))
 
     def _log_odds(self, g: GraphBuilder) -> tuple[str, str]:
         """Of h for every label [n, labels, hidden], and Σ_j softplus of them + b_y [n, labels]."""
@@ -218,22 +212,6 @@ def _axis(g: GraphBuilder, axis: int) -> str:
 
 def _log_sum_exp(g: GraphBuilder, each: str) -> str:
     return g.op("ReduceLogSumExp", each, _axis(g, 1), keepdims=0)
-
-
-def _map(
-    g: GraphBuilder,
-    name: str,
-    inputs: Sequence[TensorSpec],
-    outputs: Sequence[TensorSpec],
-    *,
-    exact: bool = False,
-) -> Function:
-    return Function(
-        graph=g.build(name, inputs, outputs),
-        inputs=tuple(inputs),
-        outputs=tuple(outputs),
-        exact=exact,
-    )
 
 
 def reference_sweep(
