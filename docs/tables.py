@@ -2,7 +2,7 @@
 
 Settings ──► table of settings  ┐
 Metrics  ──► table of metrics   ┼──► between the markers of each page
-models_store ──► quality table  │
+models_store ──► their figures  │
 docs/results ──► benchmarks     ┘
 """
 
@@ -15,7 +15,7 @@ from typing import Any
 
 from prometheus_client.metrics import MetricWrapperBase
 
-from service.contract import read_manifest
+from service.contract import Quality, read_manifest
 from service.loading import package_directories
 from service.metrics import Metrics
 from service.settings import Settings
@@ -67,24 +67,46 @@ def table(*head: str, rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in cells)
 
 
-def quality_table() -> str:
-    """Every published figure, beside its real-data floor; the cards say how each was measured."""
+def headline_table() -> str:
+    """What each published model is and its headline figures, beside their real-data floors."""
     rows = []
     for directory in package_directories(STORE):
         manifest = read_manifest(directory)
-        for figure in manifest.quality:
-            interval = "" if figure.interval is None else " … ".join(map(number, figure.interval))
-            rows.append(
-                (
-                    f"[{manifest.name}](models_store/{manifest.name}/{manifest.version}/card.md)",
-                    figure.name.replace("_", " "),
-                    f"{number(figure.value)} {figure.unit}".strip(),
-                    interval,
-                    "" if figure.floor is None else number(figure.floor),
-                    f"`{figure.command}`" if figure.command else "",
-                )
-            )
-    return table("model", "figure", "value", "interval", "real data", "command", rows=rows)
+        card = f"[{manifest.name}](models_store/{manifest.name}/{manifest.version}/card.md)"
+        for figure in (figure for figure in manifest.quality if figure.name in HEADLINES):
+            rows.append((card, *figure_cells(figure)))
+            card = ""
+    return table("model", "figure", "value", "interval", "real data", rows=rows)
+
+
+def models_sections() -> str:
+    """Every published model: what it does, and every figure with the command that makes it."""
+    sections = []
+    for directory in package_directories(STORE):
+        manifest = read_manifest(directory)
+        package = f"../models_store/{manifest.name}/{manifest.version}"
+        bytes_all = sum(path.stat().st_size for path in directory.iterdir())
+        figures = [
+            (*figure_cells(figure), f"`{figure.command}`" if figure.command else "")
+            for figure in manifest.quality
+        ]
+        sections += [
+            f"## {manifest.name}",
+            manifest.description,
+            f"[Card]({package}/card.md), {bytes_all / 1e6:.1f} MB.",
+            table("figure", "value", "interval", "real data", "command", rows=figures),
+        ]
+    return "\n\n".join(sections)
+
+
+def figure_cells(figure: Quality) -> tuple[str, str, str, str]:
+    """The name, the value with its unit, the interval and the real-data floor of a figure."""
+    return (
+        figure.name.replace("_", " "),
+        f"{number(figure.value)} {figure.unit}".strip(),
+        "" if figure.interval is None else " … ".join(map(number, figure.interval)),
+        "" if figure.floor is None else number(figure.floor),
+    )
 
 
 def auroc_table() -> str:
@@ -137,6 +159,17 @@ def with_tables(text: str, tables: Mapping[str, Callable[[], str]]) -> str:
     return text
 
 
+# What the README shows of a model; docs/models.md has the rest.
+HEADLINES = {
+    "test_log_probability",
+    "test_bound",
+    "test_error",
+    "samples_read_as_asked",
+    "frechet_distance",
+    "coverage",
+    "column_shapes",
+    "pair_trends",
+}
 ROOT = Path(__file__).parent.parent
 STORE = ROOT / "models_store"
 PAGES: Mapping[Path, Mapping[str, Callable[[], str]]] = {
@@ -148,7 +181,8 @@ PAGES: Mapping[Path, Mapping[str, Callable[[], str]]] = {
         "tstr": tstr_table,
     },
     ROOT / "docs/mode-collapse.md": {"modes": modes_tables},
-    ROOT / "README.md": {"quality": quality_table},
+    ROOT / "docs/models.md": {"models": models_sections},
+    ROOT / "README.md": {"quality": headline_table},
 }
 
 
