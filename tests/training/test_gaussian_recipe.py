@@ -139,6 +139,13 @@ def test_a_second_training_is_the_same_and_export_tells_the_figures_again(traine
     assert "tiny-gaussian" in output
 
 
+def test_a_rate_that_blows_up_stops_the_training_and_says_so(trained, tmp_path):
+    wild = ["--set", "train.learning_rate=10", "--set", "model.initial_scale=1"]
+    output = call("train", str(trained / "tiny.toml"), *places(tmp_path), *wild, code=1)
+    assert "lower the learning rate" in " ".join(output.split())
+    assert not (tmp_path / "runs" / "tiny-gaussian" / "machine").exists()
+
+
 def test_half_precision_is_refused(trained):
     bad = "train.phases=[{ epochs = 1, chain_precision = 'bfloat16' }]"
     output = call("train", str(trained / "tiny.toml"), *places(trained), "--set", bad, code=2)
