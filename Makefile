@@ -55,7 +55,7 @@ check: .venv/.installed ## Run the fast checks: format, lint, types, imports, an
 	.venv/bin/pytest -m 'not slow and not statistical'
 
 chaos: .venv/.installed ## Kill the service at random moments, a thousand times (KILLS=n): no order may suffer.
-	REVERIE_CHAOS_KILLS=$(KILLS) .venv/bin/pytest tests/chaos
+	REVERIE_CHAOS_KILLS=$(KILLS) .venv/bin/pytest -s tests/chaos
 
 .PHONY: lint
 lint: .venv/.installed

@@ -1,6 +1,6 @@
 """What does a large order cost? `make bench BENCH=augmentation`
 
-memory       peak PSS of a process that makes an order, against its rows: it must not grow
+memory       the most that a process holds while it makes an order: it must not grow with the rows
 core         rows for a second of one core: what docs/scale.md plans with
 rate         rows a second of an order on an idle service, against `sample` alone in one process
 interactive  p99 of single samples that arrive on their own clock, with and without an order
@@ -14,98 +14,65 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import os
-import resource
 import statistics
-import subprocess
-import sys
 import tempfile
-import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import numpy as np
-from onnx import TensorProto, helper, numpy_helper
 
 from benchmarks.harness import report
-from benchmarks.load.processes import memory
-from service.augmentation.asking import PinnedModels
-from service.augmentation.backends.local import LocalBackend
+from benchmarks.load.orders import cost, tiny_generator
 from service.augmentation.desk import Desk
-from service.augmentation.destination import LocalFolder
-from service.augmentation.folder import OrderFolder
-from service.augmentation.intake import take_in
 from service.augmentation.resolve import Asked
-from service.augmentation.runner import Fulfilment, Writing
 from service.engine import Engine, open_engine
 from service.imports import add_generator
 from service.queries import Call, Sample
 from service.settings import Settings
 
-LATENT, SHAPE = 4, (1, 4, 4)
 MEMORY_ROWS = [10_000, 100_000, 1_000_000]
 BLOCK, IN_FLIGHT = 64, 4  # as an order asks
-WATCH_EVERY_S = 0.02
 MB = 1e6
 
 
 def main() -> None:
     """Measure what is asked for, and print a table each."""
     options = _options()
-    if options.child:
-        asyncio.run(_make_one(options.child, options))
-        return
     cases = {"memory": _memory, "core": _core, "rate": _rate, "interactive": _interactive}
     for name in options.case or (["memory"] if options.memory else cases):
         cases[name](options)
 
 
 def _memory(options: argparse.Namespace) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        add_generator(_tiny(), store=Path(folder), name="tiny", version=1)
+    with tempfile.TemporaryDirectory() as store:
+        add_generator(tiny_generator(), store=Path(store), name="tiny", version=1)
         rows: list[dict[str, object]] = []
         for n in options.memory or MEMORY_ROWS:
             began = time.monotonic()
-            child = [sys.executable, "-m", "benchmarks.augmentation", "--child", str(n)]
-            command = [*child, "--store", folder, "--format", options.format]
-            process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-            peak = _peak_pss(process)
+            took = cost(model="tiny", store=store, n=n, format=options.format)
             spent = time.monotonic() - began
-            rows.append({"case": f"{n:,} rows", "peak PSS, MB": peak / MB, "seconds": spent})
-    first = float(str(rows[0]["peak PSS, MB"]))
+            peak = took["peak_bytes"] / MB
+            rows.append({"case": f"{n:,} rows", "peak, MB": peak, "seconds": spent})
+    first = float(str(rows[0]["peak, MB"]))
     for row in rows:
-        row["÷ first"] = float(str(row["peak PSS, MB"])) / first
+        row["÷ first"] = float(str(row["peak, MB"])) / first
     report("augmentation-memory", f"Memory of an order, {options.format}, 4 × 4 pixels", rows)
-
-
-def _peak_pss(process: subprocess.Popen[bytes]) -> int:
-    """The most that a process held until it ended, in bytes."""
-    peak, done = 0, threading.Event()
-
-    def watch() -> None:
-        nonlocal peak
-        while not done.wait(WATCH_EVERY_S):
-            peak = max(peak, memory([process.pid]).pss_bytes)
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    code = process.wait()
-    done.set()
-    watcher.join()
-    assert code == 0, f"the child ended with {code}"
-    return peak
 
 
 def _core(options: argparse.Namespace) -> None:
     """Processor time, of all threads: it counts no waiting for a processor that others have."""
     rows: list[dict[str, object]] = []
     for model in options.model:
-        own = ["--child", str(options.n), "--child-model", model, "--store", options.models_store]
-        command = [sys.executable, "-m", "benchmarks.augmentation", *sys.argv[1:], *own]
-        done = [_last_line(command) for _ in range(options.rounds)]
+        done = [
+            cost(
+                model=model, store=options.models_store, n=options.n, format=options.format,
+                dtype=options.dtype, burn_in=options.burn_in, chunk_rows=options.chunk_rows,
+            )
+            for _ in range(options.rounds)
+        ]  # fmt: skip
         rates = sorted(options.n / round_["cpu_s"] for round_ in done)
         rows.append(
             {
@@ -118,37 +85,6 @@ def _core(options: argparse.Namespace) -> None:
             }
         )
     report("augmentation-core", f"An order on one core, {options.format}", rows)
-
-
-def _last_line(command: list[str]) -> dict[str, float]:
-    """What a child says at its end."""
-    said = subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout
-    found: dict[str, float] = json.loads(said.splitlines()[-1])
-    return found
-
-
-async def _make_one(n: int, options: argparse.Namespace) -> None:
-    """An order of `n` rows in a folder that goes away; what it took, as JSON."""
-    settings = Settings(_env_file=None, models_store=Path(options.store), device="cpu", pool_rows=0)
-    engine = await open_engine(settings, only=options.child_model)
-    burn_in = _burn_in(engine, options.child_model, options)
-    asked = Asked(
-        model=options.child_model, n=n, seed=7, format=options.format, dtype=options.dtype,
-        burn_in=burn_in, chunk_rows=options.chunk_rows, report=False,
-    )  # fmt: skip
-    taken = await take_in(asked, engine, engine, Call.lasting(60))
-    began = time.process_time()
-    writing = Writing()
-    with tempfile.TemporaryDirectory() as out:
-        folder = OrderFolder(taken.order, LocalFolder(Path(out)))
-        backend = LocalBackend(folder, PinnedModels([engine], taken.order), writing=writing)
-        await Fulfilment(folder, backend, writing=writing).run()
-        took = time.process_time() - began
-        size = sum(file.stat().st_size for file in Path(out).glob("data/*"))  # noqa: ASYNC240
-    writing.shutdown()
-    await engine.stop()
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    print(json.dumps({"cpu_s": took, "bytes": size, "peak_bytes": peak}))
 
 
 def _rate(options: argparse.Namespace) -> None:
@@ -225,21 +161,28 @@ def _burn_in(engine: Engine, model: str, options: argparse.Namespace) -> int | N
 def _interactive(options: argparse.Namespace) -> None:
     rows: list[dict[str, object]] = []
     for model in options.model:
-        quiet, busy = asyncio.run(_latencies(model, options))
+        quiet, busy, beside = asyncio.run(_latencies(model, options))
         row: dict[str, object] = {"case": f"{model}, {options.arrivals:g}/s"}
         for share in (50, 99):
-            without, beside = np.percentile(quiet, share), np.percentile(busy, share)
+            without, with_it = np.percentile(quiet, share), np.percentile(busy, share)
             row[f"p{share} ms"] = 1000 * float(without)
-            row[f"p{share} with order"] = 1000 * float(beside)
-            row[f"p{share} ratio"] = float(beside / without)
+            row[f"p{share} with order"] = 1000 * float(with_it)
+            row[f"p{share} ratio"] = float(with_it / without)
+        row["order rows/s meanwhile"] = statistics.median(beside)
         rows.append(row)
     report("augmentation-interactive", "Single samples beside a large order", rows)
 
 
-async def _latencies(model: str, options: argparse.Namespace) -> tuple[list[float], list[float]]:
-    """Seconds from a sample's moment to its answer, in turns without and with an order."""
+async def _latencies(
+    model: str, options: argparse.Namespace
+) -> tuple[list[float], list[float], list[float]]:
+    """Seconds from a sample's moment to its answer, in turns without and with an order.
+
+    And the order's rows a second meanwhile.
+    """
     quiet: list[float] = []
     busy: list[float] = []
+    beside: list[float] = []
     async with _service(options) as (engine, desk):
         await _arrivals(engine, model, options, seed=0)
         for k in range(options.rounds):
@@ -249,9 +192,17 @@ async def _latencies(model: str, options: argparse.Namespace) -> tuple[list[floa
                 if event is not None and event.data["state"] == "running":
                     break
             await asyncio.sleep(0.5)
+            before, began = await _rows_done(desk, id_), time.perf_counter()
             busy += await _arrivals(engine, model, options, seed=k)
+            spent = time.perf_counter() - began
+            beside.append((await _rows_done(desk, id_) - before) / spent)
             await desk.cancel(id_)
-    return quiet, busy
+    return quiet, busy, beside
+
+
+async def _rows_done(desk: Desk, id_: str) -> int:
+    found: int = (await desk.board.find(id_))["progress"]["rows_done"]
+    return found
 
 
 async def _arrivals(
@@ -293,29 +244,6 @@ async def _service(options: argparse.Namespace) -> AsyncIterator[tuple[Engine, D
             await engine.stop()
 
 
-def _tiny() -> bytes:
-    """z [n, 4] → sigmoid(zW) as x [n, 1, 4, 4]."""
-    weights = np.random.default_rng(0).standard_normal((LATENT, 16)).astype(np.float32)
-    nodes = [
-        helper.make_node("MatMul", ["z", "W"], ["a"]),
-        helper.make_node("Sigmoid", ["a"], ["s"]),
-        helper.make_node("Reshape", ["s", "shape"], ["x"]),
-    ]
-    made = helper.make_graph(
-        nodes,
-        "tiny",
-        [helper.make_tensor_value_info("z", TensorProto.FLOAT, ["n", LATENT])],
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", *SHAPE])],
-        [
-            numpy_helper.from_array(weights, "W"),
-            numpy_helper.from_array(np.array([-1, *SHAPE], np.int64), "shape"),
-        ],
-    )
-    opset = [helper.make_opsetid("", 18)]
-    content: bytes = helper.make_model(made, opset_imports=opset, ir_version=9).SerializeToString()
-    return content
-
-
 def _options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -336,9 +264,6 @@ def _options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--dtype", choices=["float32", "uint8"], help="core: of the images")
     parser.add_argument("--chunk-rows", type=int, help="core: rows a file")
-    parser.add_argument("--child", type=int, default=0, help=argparse.SUPPRESS)
-    parser.add_argument("--child-model", default="tiny", help=argparse.SUPPRESS)
-    parser.add_argument("--store", default="", help=argparse.SUPPRESS)
     return parser.parse_args(arguments)
 
 

@@ -27,15 +27,13 @@ import structlog
 from service.domain.arrays import Arrays
 from service.errors import ComputeFailed, DeadlineExceeded, NotReady, Overloaded
 from service.invariance import MapFunction, Padding
+from service.pacing import AT_ONCE_S, Pace
 from service.queries import Call
 from service.submissions import Piece, Submission
 
 log = structlog.get_logger(__name__)
 
-BESIDE_S = 0.003  # how long a call of batch rows may hold up interactive ones that come meanwhile
 LATELY_S = 1.0  # interactive work that came within this is likely to come again
-LATELY_CALLS = 4  # how many calls tell what the next one takes
-AT_ONCE_S = 0.0005  # twice what handing a call to a thread and back costs, or thereabouts
 
 
 class MapScheduler:
@@ -68,7 +66,7 @@ class MapScheduler:
         self._wake = asyncio.Event()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=name)
         self._seconds_a_row = 0.0
-        self._seconds_a_call: dict[int, deque[float]] = {}
+        self._pace = Pace()
         self._running: list[Piece] = []
         self._closed = False
         self._loop = asyncio.create_task(self._serve(), name=f"batching {name}")
@@ -181,13 +179,13 @@ class MapScheduler:
     def _take(self) -> Iterator[Piece]:
         """Up to `max_rows` rows, interactive ones first, the front submission split if need be.
 
-        A batch holds submissions that give the same inputs. While interactive work comes, it has
-        few batch rows, so that who comes next does not wait long.
+        A batch holds submissions that give the same inputs. While interactive work comes, batch
+        rows have short calls of their own, so that nobody's answer waits long for them.
         """
         room, first = self._max_rows, None
         for priority, queue in self._queues.items():
             if priority == "batch":
-                room = min(room, self._room_for_batch(taken=self._max_rows - room))
+                room = self._room_for_batch() if room == self._max_rows else 0
             while queue and room > 0:
                 submission = queue[0]
                 if submission.future.done():
@@ -208,21 +206,11 @@ class MapScheduler:
                     submission.call.spend("queue", time.monotonic() - submission.since)
                 yield Piece(submission, start, start + rows)
 
-    def _room_for_batch(self, *, taken: int) -> int:
-        """Batch rows that a call with `taken` interactive rows has room for; at least one alone."""
+    def _room_for_batch(self) -> int:
+        """Batch rows of a call that has no others: few while interactive work comes."""
         if time.monotonic() - self._last_interactive > LATELY_S:
             return self._max_rows
-        largest = 1
-        while 2 * largest <= self._max_rows and self._expected_s(2 * largest) <= BESIDE_S:
-            largest *= 2
-        return largest - taken
-
-    def _expected_s(self, rows: int) -> float:
-        """Seconds that a call of so many rows is expected to take; infinite where none was made.
-
-        The least of the last few: what else the machine does now and then is not the call's.
-        """
-        return min(self._seconds_a_call.get(rows.bit_length(), ()), default=math.inf)
+        return self._pace.rows_beside(self._max_rows)
 
     async def _run(self, pieces: list[Piece]) -> None:
         try:
@@ -241,7 +229,9 @@ class MapScheduler:
         self._on_batch(rows)
         began = time.monotonic()
         try:
-            if self._expected_s(rows) <= self._at_once_s:
+            if self._pace.expected_s(rows) <= self._at_once_s:
+                if self.queued_rows:
+                    await asyncio.sleep(0)  # many calls in a row must not hold the event loop
                 return self._compute(pieces)
             return await asyncio.get_running_loop().run_in_executor(
                 self._thread, self._compute, pieces
@@ -263,8 +253,7 @@ class MapScheduler:
             if len(parts) == 1
             else {name: np.concatenate([p[name] for p in parts]) for name in parts[0]}
         )
-        lately = self._seconds_a_call.setdefault(rows.bit_length(), deque(maxlen=LATELY_CALLS))
-        lately.append(time.monotonic() - began)
+        self._pace.note(rows, time.monotonic() - began)
         return outputs
 
     async def _isolate(self, pieces: list[Piece], error: Exception) -> None:

@@ -2,7 +2,6 @@
 
 import asyncio
 import threading
-from collections import deque
 
 import numpy as np
 import pytest
@@ -59,11 +58,6 @@ async def double():
 
 def call(seconds=30.0, priority="interactive"):
     return Call.lasting(seconds, priority)
-
-
-def calls_of(*seconds: float) -> dict[int, deque[float]]:
-    """What calls took lately: of one row, of two or three, of four to seven, and so on."""
-    return {size: deque([s]) for size, s in enumerate(seconds, 1)}
 
 
 async def until(condition):
@@ -266,21 +260,32 @@ def test_whatever_the_sizes_everyone_gets_their_own_rows(sizes, max_rows):
     assert asyncio.run(check())
 
 
-async def test_batch_rows_are_few_in_a_call_while_interactive_work_comes():
+async def test_batch_rows_have_short_calls_of_their_own_while_interactive_work_comes():
     function = Doubler()
     made = scheduler(function, max_rows=8)
-    made._seconds_a_call = calls_of(0.001, 0.002, 0.01, 0.02)
+    made._pace.expected_s = lambda rows: 0.00025 * rows
     function.go.clear()
     running = asyncio.create_task(made.submit(rows(0), call()))
     await until(lambda: made.running_rows)
-    made._seconds_a_call = calls_of(0.001, 0.002, 0.01, 0.02)
     bulk = asyncio.create_task(made.submit(rows(*range(1, 9)), call(priority="batch")))
     quick = asyncio.create_task(made.submit(rows(20), call()))
     await until(lambda: made.queued_rows == 9)
     function.go.set()
     await asyncio.gather(running, bulk, quick)
-    assert function.batches[1] == [20, 1]
+    assert function.batches[1:3] == [[20], [1, 2]]
     assert max(len(b) for b in function.batches) == 2
+    await made.close()
+
+
+async def test_calls_that_are_made_at_once_let_the_event_loop_breathe():
+    function = Doubler()
+    made = scheduler(function, max_rows=1, at_once_s=10)
+    made._pace.note(1, 0.0001)
+    bulk = asyncio.create_task(made.submit(rows(*range(20, 120)), call(priority="batch")))
+    await until(lambda: function.batches)
+    await made.submit(rows(0), call())
+    assert len(function.batches) < 100
+    await bulk
     await made.close()
 
 

@@ -18,7 +18,7 @@ from typing import Any, Final, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from service.contract import NAME_PATTERN, Quality
+from service.contract import NAME_PATTERN, Quality, Reference
 from training.data import DataConfig, Dataset
 
 # kind → "module:attribute" of its Recipe; imported when a recipe asks for it.
@@ -93,8 +93,10 @@ class Recipe:
         export: the last part alone, from the newest checkpoint.
         evaluate: recomputes a package's quality figures from its own files; `quick` for a rough
             answer. Takes (package folder, config, quick, device).
-        training_set: the images that it is trained on, for a package's reference; None for kinds
-            that get none.
+        training_set: the images that it is trained on, for a package's reference.
+        reference: makes the reference where it is not of images: takes (config, package folder,
+            whether somebody asked for it); None where rows are not published unasked. Kinds that
+            have neither get none.
         needs_run: whether exporting needs a training run's folder.
     """
 
@@ -103,6 +105,7 @@ class Recipe:
     export: Callable[[Any, Workspace], Path]
     evaluate: Callable[[Path, Any, bool, str], Sequence[Quality]]
     training_set: Callable[[Any], Dataset] | None = None
+    reference: Callable[[Any, Path, bool], tuple[bytes, Reference] | None] | None = None
     needs_run: bool = True
 
 

@@ -1,6 +1,6 @@
-"""The reference of a package: real images that its orders are reported on beside.
+"""The reference of a package: real examples that its orders are reported on beside.
 
-training set, test set ──seeded choice──► reference.npz ──► the same package, with it
+training set, test set ──seeded choice──► reference ──► the same package, with it
 
 A published package is given one without being trained or exported again: its digest, and so its
 seeds, stay as they are.
@@ -17,7 +17,6 @@ from jaxtyping import Int64
 
 from service.contract import (
     MANIFEST_FILE,
-    REFERENCE_FILE,
     Reference,
     read_manifest,
     read_package,
@@ -29,7 +28,8 @@ from training.config import BareRecipe, ConfigError, Recipe, RecipeConfig, valid
 from training.data import Dataset, load
 from training.judge import JUDGES
 
-ROWS = 2000  # of training and of held-out images each; half as many to test classifiers on
+MOST_BYTES = 1_500_000
+ROWS = 2000  # of training and of held-out rows each; half as many to test classifiers on
 SEED = 20_261_123  # part of what a reference is, never of a run
 
 
@@ -45,33 +45,63 @@ def referenced(package: Path) -> Path:
     if not isinstance(recorded, dict):
         raise ConfigError(f"{manifest.id} names no recipe in its provenance: it was not made here")
     recipe, config = validate(recorded, where=manifest.id)
-    if recipe.training_set is None:
+    if recipe.training_set is None and recipe.reference is None:
         raise ConfigError(f"{manifest.id}: models of kind {config.kind!r} get no reference")
-    return give_reference(package, recipe, config)
+    return give_reference(package, recipe, config, asked=True)
 
 
-def give_reference(package: Path, recipe: Recipe, config: BareRecipe) -> Path:
+def give_reference(
+    package: Path, recipe: Recipe, config: BareRecipe, *, asked: bool = False
+) -> Path:
     """Write a package anew with a reference; as it is, if its kind of model gets none.
 
-    The held-out images are of the test split, which neither generator nor judge has seen.
+    Rows of a table that is not known to be public are published only if that is `asked` for.
+
+    Held-out rows are of the test split, which neither generator nor judge has seen.
 
     Raises:
-        ConfigError: the test split has too few images.
+        ConfigError: the test split has too few rows.
         PackageError: the package is damaged.
     """
-    if recipe.training_set is None or not isinstance(config, RecipeConfig):
+    made = _made(recipe, config, package, asked=asked)
+    if made is None:
         return package
-    train, test = recipe.training_set(config), load(config.data, "test")
-    judge = f"{config.data.title}-judge"
-    content, reference = reference_of(
-        train, test, judge=judge if (JUDGES / f"{config.data.title}.safetensors").exists() else None
-    )
+    content, reference = made
     manifest = read_package(package)
     contents = {name: read_verified(package, name, d) for name, d in manifest.digests().items()}
-    contents[REFERENCE_FILE] = content
+    contents[reference.file] = content
     assert MANIFEST_FILE not in contents
     with_it = manifest.model_copy(update={"reference": reference})
     return write_package(package.parent.parent, with_it, contents)
+
+
+def _made(
+    recipe: Recipe, config: BareRecipe, package: Path, *, asked: bool
+) -> tuple[bytes, Reference] | None:
+    """The reference of this kind of model."""
+    if recipe.reference is not None:
+        return recipe.reference(config, package, asked)
+    if recipe.training_set is None or not isinstance(config, RecipeConfig):
+        return None
+    train, test = recipe.training_set(config), load(config.data, "test")
+    judge = f"{config.data.title}-judge"
+    known = (JUDGES / f"{config.data.title}.safetensors").exists()
+    return bounded_reference(train, test, judge=judge if known else None)
+
+
+def bounded_reference(
+    train: Dataset, test: Dataset, *, judge: str | None, most_bytes: int = MOST_BYTES
+) -> tuple[bytes, Reference]:
+    """`reference_of`, with as many rows as fit: a package is copied to wherever it is served.
+
+    Raises:
+        ConfigError: fewer than three test images.
+    """
+    content, reference = reference_of(train, test, judge=judge)
+    if len(content) <= most_bytes:
+        return content, reference
+    rows = max(reference.train * most_bytes // len(content), 1)
+    return reference_of(train, test, judge=judge, rows=rows)
 
 
 def reference_of(

@@ -21,7 +21,7 @@ from service.augmentation.folder import AnotherOrder, OrderFolder, Receipt
 from service.augmentation.holds import Failed, Held, Reason
 from service.augmentation.manifest import Tally, manifest_of
 from service.augmentation.records import Record, State
-from service.augmentation.reporting import Reporter
+from service.augmentation.reporting import REMEMBERED, Reporter
 from service.augmentation.runner import Fulfilment, Writing
 from service.augmentation.store import Event, OrderStore
 from service.engine import Engine
@@ -183,7 +183,11 @@ class Errand:
             backend,
             writing=self._writing,
             on_chunk=self._note,
-            report=Reporter(self._folder, self._engine.settings.models_store),
+            report=Reporter(
+                self._folder,
+                self._engine.settings.models_store,
+                remembered=self._engine.settings.data_dir / REMEMBERED,
+            ),
         )
         self._began_at, self._rows_before = time.monotonic(), None
         try:

@@ -1,4 +1,4 @@
-"""The process that makes one order's report: `python -m … WHERE STORE`, for `Reporter` to start.
+"""Makes one order's report: `python -m … WHERE STORE [REMEMBERED]`, for `Reporter` to start.
 
 order.json, receipts ──► a few of its files ──► rows ──► Report ──► report.html, report.json
 standard output: what the manifest says of it
@@ -12,6 +12,7 @@ import os
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,15 +23,17 @@ from service.augmentation.folder import ORDER_FILE, OrderFolder, Receipt, read_o
 from service.augmentation.holds import Held
 from service.augmentation.order import Order
 from service.augmentation.reporting import missing
-from service.contract import PackageError, read_package
+from service.contract import Manifest, PackageError, TableData, read_package
 from service.errors import ServiceError
 from service.reports.comparing import find_directory
 from service.reports.figures import Report
 from service.reports.image_report import image_report
 from service.reports.judging import Judge, open_judge
 from service.reports.reading import Part, read_parts
-from service.reports.reference import read_reference
-from service.reports.rows import ROWS, Images
+from service.reports.reference import R, read_reference, read_table_reference
+from service.reports.remembered import Recall, Remembered, afresh
+from service.reports.rows import ROWS, Images, Real, Table
+from service.reports.table_report import table_report
 from service.reports.words import About
 from service.reports.writing import files_of
 
@@ -38,15 +41,16 @@ NICENESS = 10
 MOST_FILES = 16  # of an order, evenly spread: each of them has about the order's proportions
 
 
-def main(where: str, store: str) -> None:
-    """Make the report, and tell of it."""
+def main(where: str, store: str, remembered: str | None = None) -> None:
+    """Make the report, and tell of it; `remembered` is a folder of what earlier ones have found."""
     _step_back()
     destination = open_destination(where)
     content = destination.read(ORDER_FILE)
     assert content is not None, "an order's folder begins with order.json"
     order = read_order(content)
     try:
-        told = make_report(order, destination, Path(store))
+        memory = None if remembered is None else Path(remembered)
+        told = make_report(order, destination, Path(store), memory)
     except (ServiceError, PackageError, Held) as error:
         told = missing(str(error))
     sys.stdout.write(json.dumps(told))
@@ -60,14 +64,16 @@ def _step_back() -> None:
         Path("/proc/self/oom_score_adj").write_text("1000", "ascii")
 
 
-def make_report(order: Order, destination: Destination, store: Path) -> dict[str, Any]:
+def make_report(
+    order: Order, destination: Destination, store: Path, remembered: Path | None = None
+) -> dict[str, Any]:
     """Write both files, and say what the manifest is to say of them.
 
     Raises:
         ServiceError: the order's files, or what it is compared with, cannot be used.
         PackageError: a package is damaged.
     """
-    report = report_of(order, OrderFolder(order, destination), store)
+    report = report_of(order, OrderFolder(order, destination), store, remembered)
     entries = []
     for name, content in files_of(report).items():
         destination.write(name, content)
@@ -76,8 +82,16 @@ def make_report(order: Order, destination: Destination, store: Path) -> dict[str
     return {"state": "made", "files": entries, **report.summary()}
 
 
-def report_of(order: Order, folder: OrderFolder, store: Path) -> Report:
+def report_of(
+    order: Order, folder: OrderFolder, store: Path, remembered: Path | None = None
+) -> Report:
     """The report of an order whose files are there.
+
+    Args:
+        order: what was ordered.
+        folder: where its files are.
+        store: where the models are.
+        remembered: a folder of what earlier reports have found of the same real rows.
 
     Raises:
         ServiceError: the order's files, or what it is compared with, cannot be used.
@@ -89,13 +103,10 @@ def report_of(order: Order, folder: OrderFolder, store: Path) -> Report:
     reference = manifest.reference
     if (None if reference is None else reference.sha256) != order.report.reference:
         raise PackageError(f"{order.model} has another reference than when it was ordered")
-    real = read_reference(directory, manifest)
     chunks = np.unique(np.linspace(0, order.chunks - 1, MOST_FILES).round().astype(int))
     receipts = folder.receipts_of(chunks.tolist())
     parts = [_part(receipt, folder.destination) for receipt in receipts]
     rows = read_parts(parts, limit=ROWS, seed=order.seed).rows
-    if not isinstance(rows, Images):
-        raise ServiceError("it is of a table: reverie report compares it with real rows")
     about = About(
         title=f"{order.n:,} rows of {order.model}",
         synthetic="the order",
@@ -104,7 +115,40 @@ def report_of(order: Order, folder: OrderFolder, store: Path) -> Report:
         model=order.model,
         digest=order.digest,
     )
-    return image_report(rows, real, _judge(order, store), about)
+    memory = _memory(order, remembered)
+    if isinstance(rows, Images):
+        images = _recalling(read_reference(directory, manifest), memory)
+        report = image_report(rows, images, _judge(order, store), about)
+    else:
+        real = _recalling(read_table_reference(directory, manifest), memory)
+        report = _table_report(rows, real, manifest, about)
+    if isinstance(memory, Remembered):
+        memory.keep()
+    return report
+
+
+def _table_report(
+    rows: Table, real: Real[Table] | None, manifest: Manifest, about: About
+) -> Report:
+    """The report of rows of a table, whose label column is what classifiers are to tell."""
+    if real is None:
+        raise ServiceError(
+            "the model's package has no reference to compare with: reverie report compares the "
+            "order with real rows"
+        )
+    assert isinstance(manifest.data, TableData)
+    return table_report(rows, real, about, target=manifest.data.label_column)
+
+
+def _memory(order: Order, folder: Path | None) -> Recall:
+    assert order.report is not None
+    if folder is None:
+        return afresh
+    return Remembered(folder, reference=order.report.reference, judge=order.report.judge_digest)
+
+
+def _recalling(real: Real[R] | None, memory: Recall) -> Real[R] | None:
+    return None if real is None else replace(real, recall=memory)
 
 
 def _judge(order: Order, store: Path) -> Judge | None:

@@ -30,6 +30,7 @@ log = structlog.get_logger(__name__)
 
 MODULE = "service.augmentation.report_process"
 TIMEOUT_S = 900.0
+REMEMBERED = "reports"  # a folder of REVERIE_DATA_DIR
 # One thread: the same sums in the same order on every machine, and no core taken from requests.
 ENVIRONMENT = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
@@ -53,9 +54,18 @@ def pinned(manifest: Manifest, store: Path) -> Reporting:
 class Reporter:
     """Makes the report of one order; calls of several orders take turns."""
 
-    def __init__(self, folder: OrderFolder, store: Path, *, timeout_s: float = TIMEOUT_S) -> None:
+    def __init__(
+        self,
+        folder: OrderFolder,
+        store: Path,
+        *,
+        remembered: Path | None = None,
+        timeout_s: float = TIMEOUT_S,
+    ) -> None:
+        """`remembered` is a folder for what one report finds that the next can use."""
         self._folder = folder
         self._store = store
+        self._remembered = remembered
         self._timeout_s = timeout_s
 
     async def __call__(self) -> dict[str, Any] | None:
@@ -78,6 +88,7 @@ class Reporter:
             MODULE,
             self._folder.destination.shown,
             str(self._store),
+            *([] if self._remembered is None else [str(self._remembered)]),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,

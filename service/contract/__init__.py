@@ -38,7 +38,7 @@ from service.contract.package import (
     sha256_of,
     write_package,
 )
-from service.contract.reference import REFERENCE_FILE, Reference
+from service.contract.reference import REFERENCE_FILE, TABLE_REFERENCE_FILE, Reference
 from service.contract.tables import (
     CategoricalColumn,
     Column,
@@ -54,6 +54,7 @@ __all__ = [
     "NAME_PATTERN",
     "PREVIEW_FILE",
     "REFERENCE_FILE",
+    "TABLE_REFERENCE_FILE",
     "WEIGHTS_FILE",
     "Calibration",
     "CategoricalColumn",

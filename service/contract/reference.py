@@ -1,6 +1,7 @@
 """Real examples that travel with a package, beside which its orders are reported on.
 
 reference.npz ──► {train, held_out, test}_images uint8 [n, C, H, W], {…}_labels as text
+reference.parquet ──► rows of a table with its columns: training, then held-out, then test rows
 
 They are not part of a model's digest: they decide no answer, and a published package can get them.
 """
@@ -12,6 +13,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 REFERENCE_FILE = "reference.npz"
+TABLE_REFERENCE_FILE = "reference.parquet"
 
 
 class Reference(BaseModel):

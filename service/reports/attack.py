@@ -14,12 +14,20 @@ from jaxtyping import Float
 from service.domain.ranking import Auc, auc, roc_points
 from service.reports.copies import closest
 from service.reports.figures import Chart, Figure, Series
+from service.reports.remembered import Arrays, Recall, afresh
 
 Points = Float[np.ndarray, "rows features"]
 
 
 def membership_attack(
-    *, members: Points, others: Points, synthetic: Points, unrelated: Points, space: str, id_: str
+    *,
+    members: Points,
+    others: Points,
+    synthetic: Points,
+    unrelated: Points,
+    space: str,
+    id_: str,
+    recall: Recall = afresh,
 ) -> tuple[Figure, Chart]:
     """The attack on the synthetic rows, and on real rows that have nothing to tell.
 
@@ -30,12 +38,13 @@ def membership_attack(
         unrelated: real rows in the place of the synthetic ones; none of them a member or an other.
         space: in what distances are measured, in words.
         id_: of the figure.
+        recall: what earlier reports have found of the real rows.
     """
     positive, negative = _scores(members, others, synthetic)
     found, real = auc(positive=positive, negative=negative), None
     if len(unrelated) > 1:
-        blank = _scores(members, others, unrelated)
-        real = auc(positive=blank[0], negative=blank[1])
+        blank = recall(f"{id_}.unrelated", lambda: _scored(members, others, unrelated))
+        real = auc(positive=blank["positive"], negative=blank["negative"])
     figure = Figure(
         id=id_,
         name=f"Membership inference by distance in {space}, AUC",
@@ -56,6 +65,10 @@ def _scores(
 ) -> tuple[Float[np.ndarray, " m"], Float[np.ndarray, " o"]]:
     """The attacker's score of each row: minus its distance to the closest released row."""
     return -closest(members, released).distances, -closest(others, released).distances
+
+
+def _scored(members: Points, others: Points, released: Points) -> Arrays:
+    return dict(zip(("positive", "negative"), _scores(members, others, released), strict=True))
 
 
 def _notice(found: Auc, real: Auc | None, space: str) -> str | None:

@@ -17,6 +17,7 @@ from jaxtyping import Float, Int64
 from service.domain.fidelity import nearest
 from service.domain.ranking import share_interval
 from service.reports.figures import Chart, Figure, Series
+from service.reports.remembered import Recall, afresh
 
 NEAR_PERCENTILE = 1.0
 BINS = 30
@@ -60,7 +61,9 @@ def closest(points: Points, training: Points) -> Closest:
     return Closest(rows.astype(np.int64), exact)
 
 
-def copy_checks(*, synthetic: Side, held_out: Side, training: Side, twins: Points) -> CopyChecks:
+def copy_checks(
+    *, synthetic: Side, held_out: Side, training: Side, twins: Points, recall: Recall = afresh
+) -> CopyChecks:
     """Every check, of the synthetic rows and of as many held-out ones.
 
     Args:
@@ -68,9 +71,13 @@ def copy_checks(*, synthetic: Side, held_out: Side, training: Side, twins: Point
         held_out: as many real rows that the generator has not seen.
         training: rows that it was trained on.
         twins: training rows whose own neighbours say how near real rows lie to each other.
+        recall: what earlier reports have found of the real rows.
     """
-    ours, theirs = (closest(side.points, training.points) for side in (synthetic, held_out))
-    near = _near_reach(twins)
+    ours = closest(synthetic.points, training.points)
+    theirs = Closest(
+        **recall("copies.held_out", lambda: vars(closest(held_out.points, training.points)))
+    )
+    near = float(recall("copies.near", lambda: {"reach": np.asarray(_near_reach(twins))})["reach"])
     return CopyChecks(
         figures=[
             _distance("median", 50, ours, theirs),

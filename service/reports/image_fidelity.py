@@ -7,7 +7,7 @@ classes seen ──► histogram, beside that of the hold-out and of the trainin
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 
 import numpy as np
@@ -16,6 +16,7 @@ from service.domain.fidelity import Manifold, frechet_distance, manifold_figures
 from service.domain.ranking import share_interval
 from service.reports.figures import Chart, Figure, Good, Grid, Series
 from service.reports.judging import Features
+from service.reports.remembered import Recall, afresh
 from service.reports.rows import Labels
 
 NEIGHBOURS = 5
@@ -46,22 +47,44 @@ class Clouds:
     synthetic: Features
     held_out: Features
     train: Features
+    recall: Recall = afresh
 
     @cached_property
     def manifolds(self) -> tuple[Manifold, Manifold]:
         """Of the synthetic rows, and of the hold-out."""
-        ours, theirs = (
-            manifold_figures(real=self.train, fake=fake, k=NEIGHBOURS)
-            for fake in (self.synthetic, self.held_out)
+        found = self.recall(
+            "fidelity.manifold",
+            lambda: {
+                name: np.asarray(value)
+                for name, value in asdict(self._manifold(self.held_out)).items()
+            },
         )
-        return ours, theirs
+        theirs = Manifold(
+            precision=float(found["precision"]),
+            recall=float(found["recall"]),
+            density=float(found["density"]),
+            coverage=float(found["coverage"]),
+            recalled=found["recalled"],
+            covered=found["covered"],
+        )
+        return self._manifold(self.synthetic), theirs
+
+    @property
+    def frechet(self) -> tuple[float, float]:
+        """Fréchet distances to the training rows: of the synthetic rows, and of the hold-out."""
+        found = self.recall(
+            "fidelity.frechet",
+            lambda: {"distance": np.asarray(frechet_distance(self.held_out, self.train))},
+        )
+        return frechet_distance(self.synthetic, self.train), float(found["distance"])
+
+    def _manifold(self, fake: Features) -> Manifold:
+        return manifold_figures(real=self.train, fake=fake, k=NEIGHBOURS)
 
 
 def fidelity_figures(clouds: Clouds) -> list[Figure]:
     """Five figures of the rows against training rows, and of the hold-out against the same."""
-    ours, theirs = (
-        frechet_distance(side, clouds.train) for side in (clouds.synthetic, clouds.held_out)
-    )
+    ours, theirs = clouds.frechet
     return [
         Figure(
             id="fidelity.frechet",

@@ -22,6 +22,7 @@ from service.reports.image_fidelity import (
 from service.reports.image_fidelity import by_class as fidelity_by_class
 from service.reports.judging import Judge, PixelJudge, Seen
 from service.reports.learners import LearnersMissing, classes_of
+from service.reports.remembered import Arrays, afresh
 from service.reports.rows import Images, Labels, Real, chosen
 from service.reports.sheets import pairs, sample_sheets
 from service.reports.utility import Labelled, by_class, outcome, utility_figures
@@ -74,10 +75,28 @@ def _compared(synthetic: Images, real: Real[Images], judge: Judge | None, *, see
     n = min(len(synthetic), len(real.held_out))
     ours = synthetic.take(chosen(len(synthetic), n, seed=seed))
     theirs = real.held_out.take(slice(n))
+    if n < len(real.held_out):  # what is remembered is of all of them
+        real = replace(real, recall=afresh)
     eye = judge or PixelJudge(real.train)
-    views = eye.look(ours), eye.look(theirs), eye.look(real.train)
+    views = (
+        eye.look(ours),
+        _seen(eye, "held_out", theirs, real),
+        _seen(eye, "train", real.train, real),
+    )
     seen, teller = _told(views, ours, theirs, real)
     return _Sides(ours, theirs, real, eye, views, seen, teller)
+
+
+def _seen(eye: Judge, name: str, images: Images, real: Real[Images]) -> Seen:
+    """What the judge sees in real images, or saw for an earlier report."""
+
+    def look() -> Arrays:
+        seen = eye.look(images)
+        known = {} if seen.classes is None else {"classes": seen.classes.astype(np.str_)}
+        return {"features": seen.features, **known}
+
+    found = real.recall(f"seen.{name}", look)
+    return Seen(found["features"], found["classes"].astype(object) if "classes" in found else None)
 
 
 def _told(
@@ -98,7 +117,7 @@ def _told(
 
 def _fidelity(sides: _Sides) -> Section:
     ours, theirs, train = sides.views
-    clouds = Clouds(ours.features, theirs.features, train.features)
+    clouds = Clouds(ours.features, theirs.features, train.features, sides.real.recall)
     figures = fidelity_figures(clouds)
     charts, grids, missing = [], [], []
     known = sides.real.train.labels if sides.real.train.labels is not None else train.classes
@@ -154,6 +173,7 @@ def _utility(sides: _Sides) -> Section:
             real=train,
             test=test,
             kind="images",
+            recall=real.recall,
         )
     except LearnersMissing as error:
         return _without("utility", "Utility", str(error))
@@ -180,6 +200,7 @@ def _copies(sides: _Sides) -> Section:
         held_out=_side(sides.held_out),
         training=_side(real.copied_from),
         twins=real.train.flat,
+        recall=real.recall,
     )
     return Section(
         id="copies",
@@ -212,6 +233,7 @@ def _attack(sides: _Sides) -> Section:
             unrelated=real.test.flat,
             space=PIXELS,
             id_="attack.pixels",
+            recall=real.recall,
         )
     ]
     if not isinstance(sides.judge, PixelJudge):  # whose features are pixels again
@@ -221,9 +243,10 @@ def _attack(sides: _Sides) -> Section:
                 members=train.features[:n],
                 others=theirs.features[:n],
                 synthetic=ours.features,
-                unrelated=sides.judge.look(real.test).features,
+                unrelated=_seen(sides.judge, "test", real.test, real).features,
                 space=FEATURES,
                 id_="attack.features",
+                recall=real.recall,
             )
         )
     return Section(

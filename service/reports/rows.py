@@ -15,6 +15,7 @@ from jaxtyping import Float, Int64, UInt8
 from numpy.typing import NDArray
 
 from service.errors import InvalidInput
+from service.reports.remembered import Recall, afresh
 
 ROWS = 2000  # of each kind, where nothing else is asked
 TEST_SHARE = 0.5  # of a hold-out, for the test rows that lie beside it
@@ -102,6 +103,7 @@ class Real(Generic[R]):
         population: how many rows the generator was trained on; None if that is not known.
         seen: whether `train` is known to have been seen, and the others not.
         source: what they are, in words.
+        recall: gives what earlier reports have found of these rows.
     """
 
     train: R
@@ -111,6 +113,7 @@ class Real(Generic[R]):
     population: int | None
     seen: bool
     source: str
+    recall: Recall = afresh
 
 
 def chosen(n: int, limit: int, *, seed: int) -> Int64[np.ndarray, " chosen"]:

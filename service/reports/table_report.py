@@ -5,7 +5,7 @@ Table, Real ──► as many rows a side ──► sections ──► Report
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from service.reports.copies import Side, copy_checks
 from service.reports.figures import Missing, Report, Section
 from service.reports.learners import LearnersMissing
 from service.reports.reading import BOOKKEEPING
+from service.reports.remembered import afresh, within
 from service.reports.rows import Labels, Real, Table, chosen
 from service.reports.table_columns import Columns, Scale, columns_of, keys
 from service.reports.table_fidelity import (
@@ -65,6 +66,8 @@ def table_report(
     theirs = real.held_out.take(slice(n))
     parts = (real.train, theirs, real.test, real.copied_from)
     columns = columns_of(ours, parts, ignored=BOOKKEEPING)
+    whole = n == len(real.held_out)  # what is remembered is of all of them, in these columns
+    real = replace(real, recall=within(real.recall, columns, target) if whole else afresh)
     sides = _Sides(ours, theirs, real, columns, Scale(columns, real.train))
     return Report(
         title=about.title,
@@ -137,7 +140,14 @@ def _utility(sides: _Sides, target: str | None) -> Section:
         Labelled(scale.features(table), y) for table, y in zip(tables, classes, strict=True)
     )
     try:
-        found = outcome(synthetic=ours, held_out=theirs, real=train, test=test, kind="table")
+        found = outcome(
+            synthetic=ours,
+            held_out=theirs,
+            real=train,
+            test=test,
+            kind="table",
+            recall=real.recall,
+        )
     except LearnersMissing as error:
         return _without(str(error))
     return Section(
@@ -168,6 +178,7 @@ def _copies(sides: _Sides) -> Section:
         held_out=side(sides.held_out),
         training=side(real.copied_from),
         twins=points(real.train),
+        recall=real.recall,
     )
     return Section(
         id="copies",
@@ -189,6 +200,7 @@ def _attack(sides: _Sides) -> Section:
         unrelated=points(real.test),
         space=DISTANCE,
         id_="attack.distance",
+        recall=real.recall,
     )
     return Section(
         id="attack",

@@ -6,10 +6,12 @@ And one request by hand (`call`), for tests that decide when the client leaves.
 from __future__ import annotations
 
 import asyncio
+import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -57,9 +59,11 @@ def serving(app: FastAPI) -> Iterator[httpx.Client]:
 
 @contextmanager
 def served(**settings: Any) -> Iterator[httpx.Client]:
-    """`serving` with these settings."""
-    with serving(create_app(Settings(_env_file=None, **settings))) as client:
-        yield client
+    """`serving` with these settings, in a data folder of its own unless they name one."""
+    with tempfile.TemporaryDirectory() as data:  # servers that share one wait for each other
+        chosen = Settings(_env_file=None, **{"data_dir": Path(data)} | settings)
+        with serving(create_app(chosen)) as client:
+            yield client
 
 
 @dataclass

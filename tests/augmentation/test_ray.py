@@ -28,6 +28,7 @@ ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_AUTH_MODE": "disabled",  # else a token is left in the home folder
     "RAY_raylet_start_wait_time_s": "200",
+    "RAY_prestart_worker_first_driver": "0",  # no workers that nobody has asked for
 }
 
 

@@ -1,6 +1,7 @@
 """SIGKILL at random moments: nothing acknowledged is lost, nothing is doubled, no byte differs.
 
-REVERIE_CHAOS_KILLS says how many; `make chaos` kills a thousand times.
+REVERIE_CHAOS_KILLS says how many, REVERIE_CHAOS_SEED when; `make chaos` kills a thousand times, and
+says what it checked.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from tests.chaos.nursery import ORDERS
 from tests.packages import write_tiny_gan, write_tiny_rbm
 
 KILLS = int(os.environ.get("REVERIE_CHAOS_KILLS", "30"))
+SEED = int(os.environ.get("REVERIE_CHAOS_SEED", "0"))
 LONGEST_LIFE_S = 60
 
 
@@ -143,13 +145,13 @@ def undisturbed(nursery, store, tmp_path_factory) -> tuple[dict[str, dict[str, b
     return {key: contents(folder / id_) for key, id_ in world.acknowledged.items()}, took_s
 
 
-@pytest.mark.timeout(60 + 3 * KILLS)
+@pytest.mark.timeout(60 + 10 * KILLS)
 def test_kills_at_random_moments_lose_nothing_double_nothing_and_change_no_byte(
     nursery, store, undisturbed, tmp_path
 ):
     expected, life_s = undisturbed
-    moments = random.Random(0)
-    kills, worlds = 0, 0
+    moments = random.Random(SEED)
+    kills, worlds, kept, compared = 0, 0, 0, 0
     while kills < KILLS:
         world = World(tmp_path / str(worlds), store)
         world.root.mkdir()
@@ -163,10 +165,17 @@ def test_kills_at_random_moments_lose_nothing_double_nothing_and_change_no_byte(
             for file, inode in before.items():
                 if file.parents[1].name != unique:  # its passes make chunks again
                     assert file.stat().st_ino == inode, f"{file.name} was made twice"
+                    kept += 1
             if kills == KILLS:
                 break
         nursery.live(world.paths, for_s=LONGEST_LIFE_S)
         world.check(expected)
+        compared += sum(len(files) for files in expected.values())
+    print(
+        f"{kills} kills in {worlds} worlds of {len(ORDERS)} orders, seed {SEED}: {kept} times a "
+        "file was there before a life and was not made again, "
+        f"{compared} files had the undisturbed bytes"
+    )
 
 
 @contextmanager

@@ -10,12 +10,12 @@ import pytest
 
 from service.contract import PackageError, read_manifest, read_package
 from service.reports.judging import open_judge
-from service.reports.reference import read_reference
+from service.reports.reference import read_reference, read_table_reference
 from service.reports.rows import Images
 from training.config import ConfigError
 from training.data import Dataset, load
 from training.judge import load_judge
-from training.reference import reference_of, referenced
+from training.reference import bounded_reference, reference_of, referenced
 
 STORE = Path(__file__).parents[2] / "models_store"
 
@@ -47,6 +47,16 @@ def test_images_without_labels_have_a_reference_without_them():
         assert sorted(arrays.files) == ["held_out_images", "test_images", "train_images"]
 
 
+def test_a_reference_that_would_be_large_has_fewer_rows():
+    whole, _ = reference_of(noise(60), noise(60), judge=None)
+    content, reference = bounded_reference(
+        noise(60), noise(60), judge=None, most_bytes=len(whole) // 2
+    )
+    assert len(content) < len(whole)
+    assert (reference.train, reference.held_out) == (30, 30)
+    assert bounded_reference(noise(60), noise(60), judge=None)[0] == whole
+
+
 def test_too_few_test_images_are_refused():
     with pytest.raises(ConfigError, match="too few for a reference"):
         reference_of(noise(9), noise(2), judge=None)
@@ -61,6 +71,16 @@ def test_the_published_models_carry_a_reference(name):
     assert real.train.labels is not None
     assert real.train.shape == manifest.data.shape
     assert manifest.reference.judge == ("mnist-judge" if name.startswith("mnist") else None)
+
+
+@pytest.mark.parametrize(("name", "rows"), [("credit-gan", 593), ("diamonds-gan", 2000)])
+def test_the_published_models_of_tables_carry_a_reference(name, rows):
+    package = STORE / name / "1"
+    manifest = read_package(package)
+    real = read_table_reference(package, manifest)
+    assert real is not None
+    assert (len(real.train), len(real.held_out)) == (2000, rows)
+    assert tuple(real.test.columns) == tuple(column.name for column in manifest.data.columns)
 
 
 def test_a_damaged_reference_is_told_of(tmp_path):

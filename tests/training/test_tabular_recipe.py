@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,20 +12,24 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from service.contract import TableData
+from service.contract import TableData, read_package
 from service.domain.rows import TableCodec
 from service.queries import Call, InpaintRows, Sample
+from service.reports.reference import read_table_reference
 from tests.augmentation.orders import engine_of
 from training.config import ConfigError, Workspace, load_config, validate
 from training.package import Package
 from training.recipes.tabular import RECIPE
+from training.reference import give_reference, referenced
 from training.run import Interrupted, Run, TrainingDiverged
 from training.tabular.conditions import Conditions
-from training.tabular.config import TabularConfig
-from training.tabular.figures import sample_cells
+from training.tabular.config import EvaluateTable, TabularConfig
+from training.tabular.figures import RowSplits, row_figures, sample_cells
 from training.tabular.learning import judge_and_keep, train_rows
 from training.tabular.likeness import likeness
 from training.tabular.players import RowPlayers
+from training.tabular.table import TableConfig, load_splits
+from training.tabular.transform import cells_of
 
 N = 300
 
@@ -85,6 +90,19 @@ def test_the_package_says_what_it_is_worth_beside_real_rows(published):
     assert package.read("preview.png").startswith(b"\x89PNG")
     assert package.manifest.capabilities == ("sample", "inpaint")
     assert package.manifest.labels.names == ("own", "rent")
+
+
+def test_rows_of_a_table_of_ones_own_are_published_only_when_asked_for(published, people, tmp_path):
+    _, config = validate(recipe(people), where="test")
+    assert give_reference(published, RECIPE, config) == published
+    before = read_package(published)
+    assert before.reference is None
+    copied = shutil.copytree(published, tmp_path / config.name / str(config.version))
+    after = read_package(referenced(copied))
+    assert after.digest == before.digest
+    real = read_table_reference(copied, after)
+    assert tuple(real.train.columns) == ("age", "pay", "home")
+    assert real.source.startswith("people: ")
 
 
 def test_figures_can_be_had_again_from_the_package(published, people):
@@ -198,3 +216,16 @@ def test_equal_tables_are_alike_in_everything_and_a_shifted_column_is_told(publi
     assert told.shapes["pay"] == 0.0
     assert told.shapes["age"] == 1.0
     assert told.trends["age", "pay"] == pytest.approx(1.0)  # a shift leaves correlations alone
+
+
+def test_a_cell_missing_where_no_training_row_had_a_null_is_no_obstacle(published, people):
+    package = Package(published)
+    data = package.manifest.data
+    assert isinstance(data, TableData)
+    assert not data.column("age").nullable
+    splits = load_splits(TableConfig(path=people, target="home"), seed=3)
+    rows = RowSplits(*(cells_of(t, data) for t in (splits.train, splits.held_out, splits.test)))
+    rows.test[:5, 0] = np.nan
+    table = EvaluateTable(utility=("home",), trees=5, rows=60)
+    figures = row_figures(package, rows, table=table, command="")
+    assert all(np.isfinite(figure.value) for figure in figures)

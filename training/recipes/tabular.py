@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from rich.console import Console
 
-from service.contract import PackageError, Quality, TableData
+from service.contract import PackageError, Quality, Reference, TableData, read_manifest
 from service.domain.rows import TableCodec
 from training.config import ConfigError, Recipe, Workspace
 from training.data_files import DataError
@@ -35,6 +35,7 @@ from training.tabular.figures import RowSplits, row_figures
 from training.tabular.learning import Judgement, train_rows
 from training.tabular.likeness import likeness
 from training.tabular.networks import RowGenerator
+from training.tabular.reference import table_reference
 from training.tabular.table import Splits, load_splits
 from training.tabular.transform import cells_of, fit_columns
 from training.tabular.usefulness import measure_of
@@ -180,4 +181,22 @@ def _cells(data: TableData, splits: Splits) -> RowSplits:
     )
 
 
-RECIPE = Recipe(config=TabularConfig, train=train, export=export, evaluate=evaluate)
+def reference(config: TabularConfig, package: Path, asked: bool) -> tuple[bytes, Reference] | None:
+    """Rows of the table, for a package of it; of your own table only if it is asked for.
+
+    Raises:
+        PackageError: the package is no model of a table.
+        ConfigError: there are too few rows.
+    """
+    if config.data.path is not None and not asked:
+        return None
+    manifest = read_manifest(package)
+    if not isinstance(manifest.data, TableData):
+        raise PackageError(f"{manifest.id} is no model of a table")
+    splits = load_splits(config.data, seed=config.seed)
+    return table_reference(splits, manifest.data, title=config.data.title)
+
+
+RECIPE = Recipe(
+    config=TabularConfig, train=train, export=export, evaluate=evaluate, reference=reference
+)
