@@ -22,10 +22,11 @@ ROWS_AT_A_TIME = 100  # as many chains as there is noise for in a modest memory
 
 
 def asked_label_figures(
-    package: Package, test: Dataset, *, each: int, seed: int, command: str
+    package: Package, test: Dataset, *, each: int, seed: int, command: str, chains: str = ""
 ) -> list[Quality]:
     """Share of `each` fresh samples a label that the judge of `test` reads as the label asked for.
 
+    `chains` is said of the chains in the protocol, where there is something to say.
     Nothing where no judge of this data set is committed, or the package takes no label.
     """
     conditional = package.manifest.functions["sweep"].input(Role.LABEL) is not None
@@ -48,10 +49,10 @@ def asked_label_figures(
         floor=100 * judge.accuracy(test.images, test.labels),
         protocol=(
             f"rows 0 … {len(asked) - 1:,} of `sample` with seed {seed}, labels in turn, {each} of "
-            f"each, none chosen: mean images after {package.manifest.defaults.burn_in:,} sweeps, "
-            f"read by the judge (sha256 {judge.sha256[:12]}…); fewest of label {names[worst]!r}, "
-            f"{by_label[worst]} of {each}; 95 % interval of Wilson; floor: the judge's accuracy on "
-            f"{len(test):,} test images"
+            f"each, none chosen: mean images after {package.manifest.defaults.burn_in:,} sweeps"
+            f"{chains}, read by the judge (sha256 {judge.sha256[:12]}…); fewest of label "
+            f"{names[worst]!r}, {by_label[worst]} of {each}; 95 % interval of Wilson; floor: the "
+            f"judge's accuracy on {len(test):,} test images"
         ),
         command=command,
     )

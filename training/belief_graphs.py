@@ -9,13 +9,10 @@ from which a pass down the directed layers makes an image.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
-import torch
 from onnx import TensorProto
 
 from service.contract import Role, TensorSpec
@@ -36,55 +33,9 @@ from training.boltzmann_nodes import (
 )
 from training.classifier import Classifier
 from training.classifier_graph import classified
-from training.dbn import Dbn, Directed
 from training.graph_builder import GraphBuilder
 from training.package import Function
-from training.quantised import Bits, QuantisedRbm, quantise
-from training.rbm import Rbm
-
-
-@dataclass(frozen=True)
-class QuantisedDbn:
-    """A network in whole numbers, with a step of its own in each layer and direction.
-
-    Attributes:
-        up: recognition weights of each directed layer, the lowest first; b is 0.
-        down: generative weights of each; c is 0.
-        top: the top machine; its last `labels` visible units are label units.
-        labels: how many there are; 0 for none.
-    """
-
-    up: tuple[QuantisedRbm, ...]
-    down: tuple[QuantisedRbm, ...]
-    top: QuantisedRbm
-    labels: int
-
-    @property
-    def units(self) -> int:
-        """Units of the topmost directed layer: a chain's state."""
-        return self.top.visible - self.labels
-
-    def dequantised(self) -> Dbn:
-        """The network in float32, which is the model that is published."""
-        layers = []
-        for up, down in zip(self.up, self.down, strict=True):
-            q, p = up.dequantised(), down.dequantised()
-            layers.append(Directed(up=q.W, c=q.c, down=p.W, b=p.b))
-        return Dbn(layers=tuple(layers), top=self.top.dequantised(), labels=self.labels)
-
-
-def quantise_network(dbn: Dbn, *, bits: Bits) -> QuantisedDbn:
-    """Each layer and direction rounded by itself."""
-    return QuantisedDbn(
-        up=tuple(
-            quantise(Rbm(W=d.up, b=torch.zeros_like(d.b), c=d.c), bits=bits) for d in dbn.layers
-        ),
-        down=tuple(
-            quantise(Rbm(W=d.down, b=d.b, c=torch.zeros_like(d.c)), bits=bits) for d in dbn.layers
-        ),
-        top=quantise(dbn.top, bits=bits),
-        labels=dbn.labels,
-    )
+from training.quantised_network import QuantisedDbn
 
 
 def dbn_functions(
@@ -98,7 +49,8 @@ def dbn_functions(
 
     Args:
         dbn: the network.
-        base_bias: float32 log-odds of the topmost directed layer: fresh chains begin there.
+        base_bias: float32 log-odds of the topmost directed layer, where fresh chains begin: of each
+            label [labels, units], or [1, units] where there are none.
         shape: [C, H, W] of the visible units.
         classifier: fine-tuned from the network; without one there is no `classify`.
     """
@@ -132,26 +84,29 @@ class _Graphs:
         self.features = tensor("h", "float32", [dbn.units], Role.HIDDEN)
 
     def sweep(self) -> Function:
-        """h^L given h^{L-1} and the label, then h^{L-1} given h^L, at β."""
-        g, top = GraphBuilder(), self.dbn.top
+        """h^L given h^{L-1} and the label, then h^{L-1} given h^L and perhaps the label, at β."""
+        g, top = GraphBuilder(share_transposes=True), self.dbn.top
         scale = g.op("Mul", "beta", scalar(g, "step", float(top.step)))
         a = integer_input(g, [("h", "W_up", top.W[: self.dbn.units])], ("c", top.c))
         if self.dbn.labels:
-            table = top.W[self.dbn.units :].astype(np.float32)
-            a = g.op("Add", a, g.op("Gather", g.constant("W_labels", table), "label"))
+            a = self._with_label(g, a, "W_labels", self.dbn.held.up)
         above = as_states(g, drawn(g, "noise_top", g.op("Mul", a, scale)))
         down = top.W[: self.dbn.units].T
         a = integer_input(g, [(above, "W_down", down)], ("b", top.b[: self.dbn.units]))
+        if self.dbn.guide is not None:
+            a = self._with_label(g, a, "down_labels", self.dbn.guide.down)
         as_states(g, drawn(g, "noise_h", g.op("Mul", a, scale)), out="next_h")
         inputs = (self.h, *self.label, self.noise_top, self.noise_h, self.beta)
         return sweep_function(g, inputs, [self.next_h])
 
     def start(self, base_bias: np.ndarray[Any, Any]) -> Function:
-        """h^{L-1} from its base rates."""
+        """h^{L-1} from its base rates, under the label if there are labels."""
         g = GraphBuilder()
-        base = g.constant("base_bias", base_bias.astype(np.float32)[None])
+        base = g.constant("base_bias", base_bias.astype(np.float32))
+        if self.dbn.labels:
+            base = g.op("Gather", base, "label")
         as_states(g, drawn(g, "noise_h", base), out="h")
-        inputs, outputs = (self.noise_h,), (self.h,)
+        inputs, outputs = (*self.label, self.noise_h), (self.h,)
         graph = g.build("start", inputs, outputs)
         return Function(graph=graph, inputs=inputs, outputs=outputs, exact=True)
 
@@ -238,6 +193,11 @@ class _Graphs:
         graph = g.build("classify", [self.x], outputs)
         return Function(graph=graph, inputs=(self.x,), outputs=outputs)
 
+    def _with_label(self, g: GraphBuilder, a: str, name: str, table: np.ndarray[Any, Any]) -> str:
+        """What the label adds, looked up."""
+        rows = g.op("Gather", g.constant(name, table.astype(np.float32)), "label")
+        return g.op("Add", a, rows)
+
     def _rise(self, g: GraphBuilder, x: str) -> list[str]:
         """[x, μ¹, …, μ^{L-1}] by the recognition weights."""
         states = [x]
@@ -280,23 +240,3 @@ class _Graphs:
 
 def _noise(name: str, units: int) -> TensorSpec:
     return tensor(name, "float32", [units], Role.LOGISTIC)
-
-
-def reference_sweep(
-    dbn: QuantisedDbn,
-    h: np.ndarray[Any, Any],
-    *,
-    label: np.ndarray[Any, Any],
-    noise: Mapping[str, np.ndarray[Any, Any]],
-    beta: np.ndarray[Any, Any],
-) -> np.ndarray[Any, Any]:
-    """One sweep in 64-bit arithmetic, for the parity check of an export."""
-    top, units = dbn.top, dbn.units
-    scale = top.step * beta.astype(np.float32)
-    x = np.concatenate([h, np.eye(dbn.labels, dtype=np.uint8)[label]], 1) if dbn.labels else h
-    # float64 products are exact here, and much faster than numpy's integer ones.
-    a = x.astype(np.float64) @ top.W + top.c
-    above = noise["noise_top"] < a.astype(np.float32) * scale
-    a = above.astype(np.float64) @ top.W[:units].T + top.b[:units]
-    on: np.ndarray[Any, Any] = noise["noise_h"] < a.astype(np.float32) * scale
-    return on.astype(np.uint8)

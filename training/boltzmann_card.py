@@ -53,10 +53,18 @@ def phases(table_phases: Sequence[Phase], *, between: str = "; ") -> str:
 
 def classifier_note(table: ClassifyTable, *, network: str) -> str:
     """How `classify` was made from `network`."""
+    changed = ""
+    if table.distorts:
+        changed = (
+            f" Each time an image was seen it was changed a little: turned by up to "
+            f"{12 * table.affine:g}°, scaled by up to {12 * table.affine:g} %, shifted by up to "
+            f"{2 * table.affine:g} pixels of 28, and bent by smooth displacements of "
+            f"{table.elastic_pixels:g} pixels (standard deviation)."
+        )
     return (
         f"`classify` is {network} with a softmax on top, fine-tuned on the labels of the same "
         f"training images: {table.epochs} epochs of Adam, learning rate {table.learning_rate:g} "
         f"falling to {table.final_learning_rate:g}, dropout {table.input_dropout:g} of inputs and "
-        f"{table.dropout:g} of hidden units. It has weights of its own and does not touch the "
-        "other functions."
+        f"{table.dropout:g} of hidden units.{changed} Its weights are its own, 8-bit integers with "
+        "a scale for each unit, and no other function is touched."
     )

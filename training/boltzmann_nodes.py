@@ -18,7 +18,7 @@ from onnx import TensorProto
 from service.contract import Dtype, Role, TensorSpec
 from training.graph_builder import GraphBuilder
 from training.package import Function
-from training.quantised import split_weights
+from training.quantised import common_shift, split_weights
 
 # Means are read from a table of σ at multiples of 2⁻¹¹ in [-16, 16]: a lookup is the same on every
 # device, which σ itself is not; it is off by at most 2⁻¹³ · ½ ≈ 6·10⁻⁵.
@@ -51,14 +51,21 @@ def integer_input(
 
 
 def integer_product(g: GraphBuilder, states: str, name: str, W: Weights) -> str:
-    """int32 sums of int8 weights; larger weights in two parts, W = 256·high + low."""
-    if np.abs(W).max() <= 127:
-        return g.op("MatMulInteger", states, g.constant(name, W.astype(np.int8)))
+    """int32 sums of int8 weights; larger ones are 2ᵏ times those, or W = 256·high + low."""
+    shift = common_shift(W)
+    if shift is not None:
+        product = g.op("MatMulInteger", states, g.matrix(name, (W >> shift).astype(np.int8)))
+        return product if not shift else g.op("Mul", product, _power(g, shift))
     high, low = (part.astype(np.int8) for part in split_weights(W))
-    coarse = g.op("MatMulInteger", states, g.constant(f"{name}_high", high))
-    fine = g.op("MatMulInteger", states, g.constant(f"{name}_low", low))
+    coarse = g.op("MatMulInteger", states, g.matrix(f"{name}_high", high))
+    fine = g.op("MatMulInteger", states, g.matrix(f"{name}_low", low))
     radix = g.constant("radix", np.array(256, np.int32))
     return g.op("Add", g.op("Mul", coarse, radix), fine)
+
+
+def _power(g: GraphBuilder, shift: int) -> str:
+    """2^shift, which is exact in int32 where the product has room: a shift to the left."""
+    return g.constant(f"power_{shift}", np.array(1 << shift, np.int32))
 
 
 def sweep_function(
@@ -95,8 +102,11 @@ def map_function(
 
 def packed(g: GraphBuilder, name: str, W: Weights) -> str:
     """Integer weights as float32, kept in the file as small integers."""
-    small = W.astype(np.int8 if np.abs(W).max() <= 127 else np.int16)
-    return g.cast(g.constant(name, small), TensorProto.FLOAT)
+    shift = common_shift(W)
+    if shift is None:
+        return g.cast(g.constant(name, W.astype(np.int16)), TensorProto.FLOAT)
+    small = g.cast(g.constant(name, (W >> shift).astype(np.int8)), TensorProto.FLOAT)
+    return small if not shift else g.op("Mul", small, scalar(g, f"float_{shift}", 2.0**shift))
 
 
 def drawn(g: GraphBuilder, noise: str, log_odds: str) -> str:

@@ -22,6 +22,7 @@ from training.data_files import DataError
 from training.export import session
 from training.package import Function, Package, Score
 from training.package_sweeps import inpaint, sample
+from training.quantised import common_shift
 from training.rbm_config import ExportTable
 from training.sheets import png_bytes, sheet
 
@@ -30,16 +31,51 @@ INPAINTED_DIGITS = 8
 FILLINGS = 5
 # How a hole is shown in a sheet: neither ink nor paper.
 HOLE_SHADE = 0.35
+# A tensor of integers in weights.safetensors has its step beside it, under its name and this.
+STEP = ".step"
 
 
-def weights_file(named: Mapping[str, Tensor]) -> bytes:
-    """The bytes of weights.safetensors; float16 where that holds a tensor's numbers exactly."""
-    return save_safetensors({name: _narrowest(tensor) for name, tensor in named.items()})
+def weights_file(named: Mapping[str, Tensor], *, steps: Mapping[str, float] | None = None) -> bytes:
+    """The bytes of weights.safetensors, of which `read_tensors` makes the same numbers again.
+
+    Args:
+        named: the tensors; float16 where that holds a tensor's numbers exactly.
+        steps: of tensors that are whole multiples of a float32 step: kept as integers of the
+            fewest bits, with their step as `<name>.step`.
+    """
+    kept: dict[str, Tensor] = {}
+    for name, tensor in named.items():
+        step = (steps or {}).get(name)
+        kept |= {name: _narrowest(tensor)} if step is None else _whole(name, tensor, step)
+    return save_safetensors(kept)
 
 
 def read_tensors(package: Package) -> dict[str, Tensor]:
-    """What is in a package's weights.safetensors, as float32."""
-    return {name: t.float() for name, t in load_safetensors(package.read(WEIGHTS_FILE)).items()}
+    """What is in a package's weights.safetensors, as float32: integers times their steps."""
+    return tensors_of(load_safetensors(package.read(WEIGHTS_FILE)))
+
+
+def tensors_of(kept: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The numbers that a file's tensors stand for."""
+    steps = {n.removesuffix(STEP): t for n, t in kept.items() if n.endswith(STEP)}
+    plain = {name: t.float() for name, t in kept.items() if not name.endswith(STEP)}
+    return {name: t * steps[name] if name in steps else t for name, t in plain.items()}
+
+
+def _whole(name: str, tensor: Tensor, step: float) -> dict[str, Tensor]:
+    """Integers and their step; common factors of two are the step's."""
+    unit = np.float32(step)
+    integers = np.rint(tensor.detach().cpu().numpy() / unit).astype(np.int64)
+    shift = common_shift(integers) or 0
+    unit, integers = np.float32(unit * 2**shift), integers >> shift
+    narrow = next(
+        dtype for dtype in (np.int8, np.int16, np.int32)
+        if np.abs(integers).max(initial=0) <= np.iinfo(dtype).max
+    )  # fmt: skip
+    found = {name: torch.from_numpy(integers.astype(narrow)), name + STEP: torch.tensor(unit)}
+    again = tensors_of(found)[name]
+    assert torch.equal(again, tensor.detach().cpu()), f"{name} is no multiple of {step}"
+    return found
 
 
 def _narrowest(tensor: Tensor) -> Tensor:

@@ -19,17 +19,18 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from training.adam import adam_step
 from training.config import Table
+from training.distortion import distort
 from training.run import Run, newest_checkpoint
 from training.stages import Stages
 
 STAGE = "classifier"
-# Adam's decay rates and its guard against division by nothing. Kingma & Ba (2015).
-ADAM = (0.9, 0.999, 1e-8)
-
 FIGURES_EVERY = 50
+CAME_LATER = ("affine", "elastic_pixels")
 
 Inputs = Sequence[Float[Tensor, "batch units"]]
+Views = Callable[[Float[Tensor, "batch units"], torch.Generator], Inputs]
 
 
 class ClassifyTable(Table):
@@ -43,6 +44,21 @@ class ClassifyTable(Table):
     dropout: float = Field(0.5, ge=0, lt=1, description="Share of hidden units left out.")
     ema_decay: float = Field(0.999, ge=0, lt=1, description="Of the averaged, exported weights.")
     checkpoint_minutes: float = Field(3.0, ge=0, le=1440, description="Between checkpoints.")
+    affine: float = Field(
+        0.0, ge=0, le=2, description="Small affine changes of images; 1: ±12°, ±12 %, ±2 of 28 px."
+    )
+    elastic_pixels: float = Field(
+        0.0, ge=0, le=8, description="Standard deviation of smooth displacements of images."
+    )
+
+    @property
+    def distorts(self) -> bool:
+        """Whether images are changed before they are learned."""
+        return self.affine > 0 or self.elastic_pixels > 0
+
+    def deciding(self) -> dict[str, object]:
+        """What decides the weights; keys that came later are not named at their defaults."""
+        return self.model_dump(mode="json", exclude=set() if self.distorts else set(CAME_LATER))
 
 
 @dataclass(frozen=True)
@@ -123,8 +139,11 @@ def fine_tune(
     seed: int,
     run: Run,
     stop: Callable[[], bool],
+    views: Views | None = None,
 ) -> Classifier:
     """Train on the cross-entropy of the labels, or go on; returns the averaged classifier.
+
+    `views` gives the inputs of a batch anew each time, from its first input.
 
     Raises:
         Interrupted: `stop` said so; a checkpoint is written.
@@ -138,6 +157,8 @@ def fine_tune(
     with run.progress("classifier", total=plan.total, done=done) as bar:
         for number, rows, rate in plan.steps(done):
             batch = data.take(rows.to(data.labels.device))
+            if views is not None:
+                batch = LabelledData(views(batch.inputs[0], generator), batch.labels)
             loss = learner.update(batch, number=number, table=table, rate=rate, generator=generator)
             shown = {"loss": loss} if number % FIGURES_EVERY == 0 else {}
             bar.advance(images=len(batch), **shown)
@@ -146,6 +167,24 @@ def fine_tune(
                 run.record(number, classifier__held_out_error=wrong, classifier__loss=loss)
             stages.after_update(lambda: learner.named, last=number == plan.total)
     return learner.averaged
+
+
+def distorted(
+    table: ClassifyTable, shape: tuple[int, int, int]
+) -> Callable[[Float[Tensor, "batch units"], torch.Generator], Float[Tensor, "batch units"]] | None:
+    """What changes rows of pixels as the table says; None where it says nothing."""
+    if not table.distorts:
+        return None
+
+    def change(rows: Tensor, generator: torch.Generator) -> Tensor:
+        return distort(
+            rows.view(-1, *shape),
+            affine=table.affine,
+            elastic_pixels=table.elastic_pixels,
+            generator=generator,
+        ).view(len(rows), -1)
+
+    return change
 
 
 def restored_classifier(run: Path) -> Classifier | None:
@@ -231,17 +270,9 @@ class _Learner:
         gradients = torch.autograd.grad(loss, list(leaves.values()))
         with torch.no_grad():
             for name, gradient in zip(leaves, gradients, strict=True):
-                self._adam(name, gradient, rate=rate, t=number)
+                adam_step(self.named, name, gradient, rate=rate, t=number)
                 self.named[f"ema.{name}"].lerp_(now[name], 1 - table.ema_decay)
         return float(loss.detach())
-
-    def _adam(self, name: str, gradient: Tensor, *, rate: float, t: int) -> None:
-        slow, slower, guard = ADAM
-        m, s = self.named[f"m.{name}"], self.named[f"s.{name}"]
-        m.lerp_(gradient, 1 - slow)
-        s.lerp_(gradient.square(), 1 - slower)
-        step = (m / (1 - slow**t)) / ((s / (1 - slower**t)).sqrt() + guard)
-        self.named[f"now.{name}"].sub_(step, alpha=rate)
 
     def _part(self, kind: str) -> dict[str, Tensor]:
         named = self.named.items()

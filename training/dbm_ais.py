@@ -78,8 +78,8 @@ def reverse_ais(
     schedule = beta_schedule(betas).tolist()
     base = base_bias.to(dbm.b[0])
     log_w = torch.zeros(len(odd[1]), dtype=torch.float64, device=base.device)
+    x = {layer: dbm.input(layer, odd) for layer in dbm.even}
     for done, k in enumerate(range(betas - 1, 0, -1), start=1):
-        x = {layer: dbm.input(layer, odd) for layer in dbm.even}
         odd = _transition(dbm, x, base=base, beta=schedule[k], generator=generator)
         x = {layer: dbm.input(layer, odd) for layer in dbm.even}
         log_w -= _log_ratio(dbm, odd, x, base=base, low=schedule[k - 1], high=schedule[k])

@@ -101,9 +101,16 @@ def _how(config: DbmConfig, trained: TrainedDbm) -> str:
         f"{layer.final_learning_rate:g}"
         for i, layer in enumerate(config.pretrain, start=1)
     )
+    first = (
+        f"The first layer is the restricted machine {config.model.start}, and those above it began "
+        f"near 0, which leaves pixels its probabilities; they learn {table.upper_share:g} times as "
+        "fast"
+        if config.model.start and not config.pretrain
+        else f"Layer by layer, as restricted machines in which a layer with a second neighbour "
+        f"stands twice ({layers})"
+    )
     return (
-        f"Layer by layer, as restricted machines in which a layer with a second neighbour stands "
-        f"twice ({layers}). Then all layers together: centred stochastic maximum likelihood with "
+        f"{first}. Then all layers together: centred stochastic maximum likelihood with "
         f"at most {table.mean_field_updates} rounds of mean-field for the data and persistent "
         f"chains of {'/'.join(map(str, sorted({p.sweeps for p in table.phases})))} sweeps for the "
         f"model; {_phases(table)}. Learning rate {table.learning_rate:g} falling linearly to "
@@ -121,8 +128,8 @@ def _weights_note(dbm: QuantisedDbm) -> str:
     depth = len(dbm.W)
     return (
         f"`weights.safetensors` holds `weight.1` … `weight.{depth}` [lower, upper] and `bias.0` … "
-        f"`bias.{depth}`: the exported {dbm.bits}-bit integers times one step of "
-        f"{float(dbm.step):.6g}, which are the model. E = −Σ b^l·h^l − Σ h^{{l−1}}ᵀW^l h^l, with "
+        f"`bias.{depth}`: integers, of {dbm.bits} bits the weights, each to be taken times its "
+        "`.step`. They are the model. E = −Σ b^l·h^l − Σ h^{{l−1}}ᵀW^l h^l, with "
         "h⁰ the visible units. Sweeps add integers and compare with logistic noise, so that they "
         "depend on no batch size, thread count or device."
     )

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -21,6 +22,7 @@ from training.classifier import (
     Classifier,
     ClassifyTable,
     LabelledData,
+    distorted,
     fine_tune,
     restored_classifier,
     with_softmax,
@@ -32,6 +34,8 @@ from training.run import Run
 
 FOLDER = "classifier"
 MACHINE_FILE = "machine.json"
+# Of the mean-field of changed images, which is made anew for each batch.
+VIEW_TOLERANCE = 1e-2
 
 
 def unrolled(dbm: Dbm, *, labels: int) -> Classifier:
@@ -81,7 +85,9 @@ def train_classifier(
     machine = machine_digest(dbm, rule)
     if _machine_of(folder) != machine:
         Run.erase(folder)
-    run = Run(folder, resume=True, config=table.model_dump(mode="json"))
+    run = Run(folder, resume=True, config=table.deciding())
+    change = distorted(table, train.shape)
+    quick = replace(rule, tolerance=VIEW_TOLERANCE)
     (folder / MACHINE_FILE).write_text(json.dumps({"machine": machine}) + "\n")
     try:
         return fine_tune(
@@ -92,6 +98,9 @@ def train_classifier(
             seed=seed,
             run=run,
             stop=stop,
+            views=None
+            if change is None
+            else lambda x, noise: classifier_inputs(dbm, change(x, noise), quick),
         )
     finally:
         run.close()

@@ -13,7 +13,14 @@ from training.classifier import ClassifyTable
 from training.config import RecipeConfig, Table
 from training.dbm import MeanField
 from training.dbm_learning import LearningRule as DbmRule
-from training.rbm_config import LEAST_HOLDOUT, EvaluateTable, ExportTable, Phase, TrainTable
+from training.rbm_config import (
+    LEAST_HOLDOUT,
+    START_PATTERN,
+    EvaluateTable,
+    ExportTable,
+    Phase,
+    TrainTable,
+)
 
 
 class DeepModelTable(Table):
@@ -31,6 +38,17 @@ class DeepModelTable(Table):
         if not all(1 <= units <= 65536 for units in self.hidden):
             raise ValueError(f"hidden={list(self.hidden)} must lie in 1…65536 each")
         return self
+
+
+class DbmModelTable(DeepModelTable):
+    """`[model]` of a machine that may begin as a restricted one."""
+
+    start: str | None = Field(
+        None,
+        pattern=START_PATTERN,
+        description="A published restricted machine that is the first layer, with those above it "
+        "near 0, in place of [[pretrain]]: mnist-rbm@1.",
+    )
 
 
 class JointTable(TrainTable):
@@ -51,6 +69,14 @@ class JointTable(TrainTable):
         0.0, ge=0, lt=1, description="Share of the old probabilities that a round keeps."
     )
 
+    upper_share: float = Field(
+        1.0,
+        gt=0,
+        le=1000,
+        description="Rate of the layers above the first, a share of the rate; more than 1 where "
+        "they are new and the first is not.",
+    )
+
     def joint_rule(self, phase: Phase) -> DbmRule:
         """The learning rule of one phase."""
         return DbmRule(
@@ -65,6 +91,7 @@ class JointTable(TrainTable):
             weight_decay=self.weight_decay,
             ema_decay=self.ema_decay,
             precision=phase.chain_precision,
+            upper_share=self.upper_share,
         )
 
 
@@ -80,9 +107,11 @@ class DbmConfig(RecipeConfig):
     """A recipe with `kind = "dbm"`."""
 
     kind: Literal["dbm"]
-    model: DeepModelTable = DeepModelTable()
+    model: DbmModelTable = DbmModelTable()
     pretrain: tuple[TrainTable, ...] = Field(
-        description="How each layer is pre-trained; one for each, the lowest first."
+        (),
+        description="How each layer is pre-trained; one for each, the lowest first. None with "
+        "model.start.",
     )
     train: JointTable
     classify: ClassifyTable | None = Field(
@@ -93,10 +122,11 @@ class DbmConfig(RecipeConfig):
 
     @model_validator(mode="after")
     def _fits_together(self) -> DbmConfig:
-        if len(self.pretrain) != len(self.model.hidden):
+        needed = self.model.start is None or bool(self.pretrain)
+        if needed and len(self.pretrain) != len(self.model.hidden):
             raise ValueError(
                 f"{len(self.pretrain)} [[pretrain]] tables for {len(self.model.hidden)} hidden "
-                "layers: give one for each"
+                "layers: give one for each, or model.start and none"
             )
         if self.data.holdout < LEAST_HOLDOUT:
             raise ValueError(
@@ -108,4 +138,10 @@ class DbmConfig(RecipeConfig):
     def trained_part(self) -> dict[str, object]:
         """What decides the machine's weights: a run can be resumed only with the same."""
         deciding = {"kind", "name", "seed", "data", "model", "pretrain", "train"}
-        return self.model_dump(mode="json", include=deciding)
+        part = self.model_dump(mode="json", include=deciding)
+        # Keys that came later are not named at their defaults, so that older runs can be resumed.
+        if self.model.start is None:
+            del part["model"]["start"]
+        if self.train.upper_share == 1.0:
+            del part["train"]["upper_share"]
+        return part

@@ -31,7 +31,7 @@ from training.dbm_learning import named_tensors
 from training.deep_graphs import dbm_functions, name_of
 from training.package import Package, publish
 from training.provenance import provenance
-from training.quantised_deep import QuantisedDbm, quantise_deep, reference_sweep
+from training.quantised_deep import QuantisedDbm, reference_sweep
 from training.rbm import base_rate_bias
 
 BASE_RATE_IMAGES = 5000
@@ -46,12 +46,15 @@ def publish_dbm(
     config: DbmConfig,
     workspace: Workspace,
     trained: TrainedDbm,
+    dbm: QuantisedDbm,
     *,
     figures: Sequence[Quality],
     draft: Package | None = None,
 ) -> Path:
-    """Write the package under `store`; with its pictures, where a `draft` can draw them."""
-    dbm = quantise_deep(trained.dbm, bits=config.export.bits)
+    """Write the package under `store`; with its pictures, where a `draft` can draw them.
+
+    `dbm` is `trained` in whole numbers.
+    """
     functions = dbm_functions(
         dbm,
         base_bias=_base_bias(dbm, trained.train),
@@ -93,9 +96,14 @@ def publish_dbm(
         provenance=facts,
         card=dbm_card(config, dbm, trained, figures, facts, drawn=sorted(pictures)),
         preview=pictures.pop("preview.png", blank_preview(trained.held_out)),
-        weights=weights_file(named_tensors(dbm.dequantised())),
+        weights=_weights(dbm),
         companions=pictures,
     )
+
+
+def _weights(dbm: QuantisedDbm) -> bytes:
+    named = named_tensors(dbm.dequantised())
+    return weights_file(named, steps=dict.fromkeys(named, float(dbm.step)))
 
 
 def check_parity(package: Package, dbm: QuantisedDbm, *, updates: int, seed: int) -> None:

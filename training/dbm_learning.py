@@ -76,6 +76,7 @@ class LearningRule:
         ema_decay: of the averaged weights, which are the ones that are evaluated and exported.
         precision: `bfloat16` runs the products of chains and mean-field at half the cost; gradients
             stay in float32.
+        upper_share: of the learning rate, for what is above the first hidden layer.
     """
 
     sweeps: int
@@ -85,6 +86,7 @@ class LearningRule:
     weight_decay: float = 0.0
     ema_decay: float = 0.999
     precision: Precision = "float32"
+    upper_share: float = 1.0
 
 
 @dataclass
@@ -228,10 +230,12 @@ def _ascend(
     for step, W in zip(gradient.W, learner.dbm.W, strict=True):
         step.sub_(W, alpha=rule.weight_decay)
     parts = (learner.velocity, gradient, learner.dbm, learner.averaged)
-    for kind in ("W", "b"):
-        for velocity, step, value, average in zip(
-            *(getattr(part, kind) for part in parts), strict=True
+    # W[1] joins the first hidden layer to the second, of which b[2] are the biases.
+    for kind, first_upper in (("W", 1), ("b", 2)):
+        for i, (velocity, step, value, average) in enumerate(
+            zip(*(getattr(part, kind) for part in parts), strict=True)
         ):
-            velocity.mul_(rule.momentum).add_(step, alpha=learning_rate)
+            rate = learning_rate * (rule.upper_share if i >= first_upper else 1.0)
+            velocity.mul_(rule.momentum).add_(step, alpha=rate)
             value.add_(velocity)
             average.lerp_(value, 1 - rule.ema_decay)

@@ -43,8 +43,11 @@ def train_dbm(
     seed: int,
     run: Run,
     stop: Callable[[], bool],
+    start: Rbm | None = None,
 ) -> Dbm:
     """Train, or go on from the run's newest checkpoint; returns the averaged machine.
+
+    `start` is the first layer, where no layer is to be trained by itself.
 
     Raises:
         Interrupted: `stop` said so; a checkpoint is written.
@@ -52,20 +55,29 @@ def train_dbm(
     """
     generator = torch.Generator(data.images.device).manual_seed(seed)
     stages = Stages(run, generator, minutes=train.checkpoint_minutes, stop=stop)
-    layers = pretrain(
-        data,
-        hidden=model.hidden,
-        tables=pretraining,
-        doubling=doublings(len(model.hidden)),
-        initial_scale=model.initial_scale,
-        seed=seed,
-        run=run,
-        stages=stages,
-        generator=generator,
+    layers = (
+        []
+        if start
+        else pretrain(
+            data,
+            hidden=model.hidden,
+            tables=pretraining,
+            doubling=doublings(len(model.hidden)),
+            initial_scale=model.initial_scale,
+            seed=seed,
+            run=run,
+            stages=stages,
+            generator=generator,
+        )
     )
     plan = Plan(train=train, images=len(data.images), seed=seed + 104_729)
     done, kept = stages.begin(STAGE)
-    learner = _begin(data, layers, train, generator) if kept is None else _restored(kept, generator)
+    if kept is not None:
+        learner = _restored(kept, generator)
+    else:
+        if start is not None:
+            layers = upon(start, model.hidden, scale=model.initial_scale, generator=generator)
+        learner = _begin(data, layers, train, generator)
     names = "-".join(map(str, learner.dbm.sizes))
     with run.progress(f"dbm {names}", total=plan.total, done=done) as bar:
         for step in plan.steps(done):
@@ -76,6 +88,23 @@ def train_dbm(
                          number=stages.updates + 1)  # fmt: skip
             stages.after_update(learner.tensors, last=step.number == plan.total)
     return learner.averaged.copy()
+
+
+def upon(
+    first: Rbm, hidden: Sequence[int], *, scale: float, generator: torch.Generator
+) -> list[Rbm]:
+    """`first`, and layers above it that say nothing while their weights are small.
+
+    Composed, they are a deep machine with the marginal of `first`: every layer above has the input
+    0 at first, and the layer below it the biases that it had. Mean-field is then exact.
+    """
+    layers = [first]
+    for units in hidden[1:]:
+        below = layers[-1].c
+        shape = (len(below), units)
+        noise = torch.randn(shape, generator=generator, device=below.device, dtype=below.dtype)
+        layers.append(Rbm(W=scale * noise, b=below.clone(), c=below.new_zeros(units)))
+    return layers
 
 
 def compose(layers: Sequence[Rbm]) -> Dbm:

@@ -70,8 +70,8 @@ def reverse_ais(
     schedule = beta_schedule(betas).tolist()
     base = _padded(base_bias.to(rbm.b), labels)
     log_w = torch.zeros(len(x), dtype=torch.float64, device=x.device)
+    up = rbm.hidden_input(x)
     for done, k in enumerate(range(betas - 1, 0, -1), start=1):
-        up = rbm.hidden_input(x)
         x = _transition(rbm, up, labels, base=base, beta=schedule[k], generator=generator)
         up = rbm.hidden_input(x)
         log_w -= _log_ratio(rbm, x, up, base=base, low=schedule[k - 1], high=schedule[k])

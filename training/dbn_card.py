@@ -10,24 +10,31 @@ from dataclasses import dataclass
 from typing import Any
 
 from service.contract import Quality
-from training.belief_graphs import QuantisedDbn
 from training.boltzmann_card import GREY, REFERENCE, classifier_note, training_data
 from training.card import ModelCard, Picture, duration, write_card
 from training.classifier import Classifier
 from training.data import Dataset
 from training.dbn import Dbn
 from training.dbn_config import DbnConfig
+from training.guide import Guide
+from training.quantised_network import QuantisedDbn
+
+STARTS = (
+    "Fresh chains begin at the mean activities of the label that is asked for: without sweeps they "
+    "are blurred means of it, and a chain that is cut short keeps more of them."
+)
 
 
 @dataclass(frozen=True)
 class TrainedDbn:
     """A training's averaged network, what it cost so far, and its data.
 
-    `classifier` was fine-tuned from the network, where there is one.
+    `classifier` and `guide` were fine-tuned from the network, where there are such.
     """
 
     dbn: Dbn
     classifier: Classifier | None
+    guide: Guide | None
     steps: int
     seconds: float
     train: Dataset
@@ -70,6 +77,7 @@ def dbn_card(
                 REFERENCE,
             ),
             limits=(
+                *(STARTS,) * bool(dbn.labels),
                 "It cannot fill holes: its layers are directed, and no chain of it holds pixels.",
                 GREY,
                 "The score takes hidden units at their mean, so that it is near the bound only.",
@@ -117,10 +125,23 @@ def _notes(config: DbnConfig, dbn: QuantisedDbn, trained: TrainedDbn) -> dict[st
         "The weights": (
             "`weights.safetensors` holds for each directed layer `up.i`, `up_bias.i` (recognition) "
             "and `down.i`, `down_bias.i` (generation), [lower, upper], and `top.weight`, "
-            "`top.visible_bias`, `top.hidden_bias`, in which label units come last: the exported "
-            f"{dbn.top.bits}-bit integers times a step for each matrix, which are the model."
+            "`top.label_weight`, `top.visible_bias`, in which label units come last, and "
+            f"`top.hidden_bias`: integers, of {dbn.top.bits} bits the weights, each to be taken "
+            "times its `.step`. They are the model."
         )
     }
+    if config.guide is not None and trained.guide is not None:
+        notes["The guide"] = (
+            "A chain that holds a label has what `guide.up` and `guide.down` say of it added to "
+            "the inputs of the top machine's units, in place of the label units' own weights. They "
+            "were learned alone, by the exact gradient of log p(label | h) on training images "
+            f"({config.guide.updates:,} updates of Adam, {config.guide.learning_rate:g} falling to "
+            "0), with all of the network fixed, and are taken times "
+            f"{config.guide.strength:g}. Guided chains sample the network's h times a "
+            "sharper p(label | h) than its own, so that samples of a label vary less than the "
+            "network's would, and less than digits do. The bounds and the scores of this page are "
+            "the network's; the guide has no part in them."
+        )
     table = config.classify
     if table is not None and trained.classifier is not None:
         notes["The classifier"] = classifier_note(table, network="the recognition network")

@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 from training.classifier import ClassifyTable
 from training.config import RecipeConfig
 from training.dbm_config import DeepModelTable
+from training.guide import GuideTable
 from training.rbm_config import (
     LEAST_HOLDOUT,
     START_PATTERN,
@@ -66,6 +67,11 @@ class DbnConfig(RecipeConfig):
     classify: ClassifyTable | None = Field(
         None, description="Fine-tune a classifier after it; left out, there is none."
     )
+    guide: GuideTable | None = Field(
+        None,
+        description="Learn what chains that hold a label are guided by; left out, it is the label "
+        "units' own weights.",
+    )
     export: ExportTable = ExportTable()
     evaluate: EvaluateTable = EvaluateTable()
 
@@ -82,6 +88,10 @@ class DbnConfig(RecipeConfig):
             raise ValueError(
                 f"{len(self.pretrain)} [[pretrain]] tables for {directed} directed layers: give "
                 "one for each hidden layer but the last, which is the top machine's"
+            )
+        if self.guide is not None and not self.model.labels:
+            raise ValueError(
+                "[guide] guides chains that hold a label, and model.labels is false: leave one out"
             )
         if self.data.holdout < LEAST_HOLDOUT:
             raise ValueError(

@@ -22,7 +22,7 @@ from training.binarised import binarisation, binary_rows, waiting
 from training.data import Dataset
 from training.dbn import Dbn, mean_bound
 from training.dbn_ais import ais, reverse_ais
-from training.dbn_weights import read_weights
+from training.dbn_weights import is_guided, read_weights
 from training.label_units import draw_visible, label_probabilities, with_label
 from training.likelihood_figure import likelihood_figure
 from training.package import Package
@@ -32,6 +32,7 @@ from training.rbm_evaluation import EvaluationData, error_figure
 
 DRAWS = 10
 BASE_RATE_IMAGES = 10_000
+GUIDED = " of guided chains, whose p(label | h) is sharper than the network's"
 
 
 def package_figures(
@@ -48,8 +49,14 @@ def package_figures(
         figures.append(error_figure(package, data.test, command=command))
     if dbn.labels:
         figures.append(top_error_figure(dbn, data.test, command=command, seed=table.seed))
+        guided = GUIDED if is_guided(package) else ""
         figures += asked_label_figures(
-            package, data.test, each=table.label_samples, seed=table.seed, command=command
+            package,
+            data.test,
+            each=table.label_samples,
+            seed=table.seed,
+            command=command,
+            chains=guided,
         )
     report = anomaly_report(
         lambda images: package.run("score", x=images)["negative_bound"],

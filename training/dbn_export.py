@@ -13,7 +13,7 @@ import torch
 
 from service.contract import Defaults, ImageData, Labels, PackageError, Quality
 from service.domain.randomness import logistic
-from training.belief_graphs import QuantisedDbn, dbn_functions, quantise_network, reference_sweep
+from training.belief_graphs import dbn_functions
 from training.boltzmann_package import blank_preview, calibrated_score, label_names, samples_png
 from training.config import Workspace
 from training.dbm import binary_entropy
@@ -24,6 +24,7 @@ from training.dbn_weights import weights_file
 from training.label_units import log_evidence
 from training.package import Package, publish
 from training.provenance import provenance
+from training.quantised_network import QuantisedDbn, quantise_network, reference_sweep
 from training.rbm import base_rate_bias
 
 BASE_RATE_IMAGES = 5000
@@ -43,7 +44,7 @@ def publish_dbn(
     draft: Package | None = None,
 ) -> Path:
     """Write the package under `store`; with a sheet of samples, where a `draft` can draw it."""
-    dbn = quantise_network(trained.dbn, bits=config.export.bits)
+    dbn = quantise_network(trained.dbn, bits=config.export.bits, guide=trained.guide)
     functions = dbn_functions(
         dbn,
         base_bias=_base_bias(dbn, trained),
@@ -78,7 +79,7 @@ def publish_dbn(
         provenance=facts,
         card=dbn_card(config, dbn, trained, figures, facts, drawn=draft is not None),
         preview=preview,
-        weights=weights_file(dbn.dequantised()),
+        weights=weights_file(dbn),
     )
 
 
@@ -127,10 +128,18 @@ def mean_field_bound(dbn: Dbn, x: torch.Tensor) -> torch.Tensor:
     return total + log_evidence(dbn.top, x, labels=dbn.labels)
 
 
-def _base_bias(dbn: QuantisedDbn, trained: TrainedDbn) -> np.ndarray[tuple[int], np.dtype]:
-    """Log-odds of the topmost directed layer's mean activities over training images."""
-    x = torch.from_numpy(trained.train.images[:BASE_RATE_IMAGES].reshape(-1, dbn.down[0].visible))
+def _base_bias(dbn: QuantisedDbn, trained: TrainedDbn) -> np.ndarray[tuple[int, int], np.dtype]:
+    """Log-odds of the topmost directed layer's mean activities over training images, by label."""
+    part = trained.train.take(slice(BASE_RATE_IMAGES))
+    x = torch.from_numpy(part.images.reshape(len(part), -1))
     for layer in dbn.dequantised().layers:
         x = torch.sigmoid(layer.recognise(x))
-    bias: np.ndarray[tuple[int], np.dtype] = base_rate_bias(x.mean(0)).numpy()
+    means = [x.mean(0)]
+    if dbn.labels and part.labels is not None:
+        held = torch.from_numpy(part.labels)
+        means = [x[held == y].mean(0) if (held == y).any() else x.mean(0)
+                 for y in range(dbn.labels)]  # fmt: skip
+    bias: np.ndarray[tuple[int, int], np.dtype] = torch.stack(
+        [base_rate_bias(mean) for mean in means]
+    ).numpy()
     return bias

@@ -99,7 +99,7 @@ class _Graphs:
 
     def sweep(self) -> Function:
         """Even layers given odd ones, with v clamped, then odd layers given even ones, at β."""
-        g = GraphBuilder()
+        g = GraphBuilder(share_transposes=True)
         scale = g.op("Mul", "beta", self._step(g))
         h = {layer: name_of(layer) for layer in self.dbm.odd}
         for layer in self.dbm.even:

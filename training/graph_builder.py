@@ -29,7 +29,9 @@ ONNX_TYPES = {
 class GraphBuilder:
     """Collects nodes and constants; every method returns the name of the tensor that it makes."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, share_transposes: bool = False) -> None:
+        """Nothing yet; `share_transposes` keeps a matrix and its transpose in one constant."""
+        self._shares = share_transposes
         self._nodes: list[onnx.NodeProto] = []
         self._constants: dict[str, np.ndarray[Any, Any]] = {}
 
@@ -38,6 +40,19 @@ class GraphBuilder:
         kept = self._constants.setdefault(name, value)
         assert np.array_equal(kept, value), f"two constants are called {name}"
         return name
+
+    def matrix(self, name: str, value: np.ndarray[Any, Any]) -> str:
+        """A constant matrix; one whose transpose is a constant already is made from that.
+
+        Runtimes transpose it once, when they load the graph, so that only the file is smaller.
+        """
+        for kept, other in self._constants.items() if self._shares else ():
+            if other.dtype == value.dtype and np.array_equal(other, value.T):
+                transposed = f"{name}_from_{kept}"
+                if not any(transposed in node.output for node in self._nodes):
+                    self.op("Transpose", kept, out=transposed, perm=[1, 0])
+                return transposed
+        return self.constant(name, value)
 
     def op(self, kind: str, *inputs: str, out: str | None = None, **attributes: Any) -> str:  # noqa: ANN401
         """Add a node with one output, called `out` or after its kind and number."""

@@ -188,14 +188,19 @@ def shake(
     images: Float[Tensor, "n c h w"], *, generator: torch.Generator
 ) -> Float[Tensor, "n c h w"]:
     """Each image under its own small affine map: ±12°, ±12 % in size, ±2 pixels of 28."""
-    n = len(images)
-    u = torch.rand(n, 4, generator=generator) * 2.0 - 1.0
+    maps = small_maps(len(images), generator=generator)
+    grid = affine_grid(maps, list(images.shape), align_corners=False)
+    return grid_sample(images, grid, align_corners=False)
+
+
+def small_maps(n: int, *, generator: torch.Generator, share: float = 1.0) -> Float[Tensor, "n 2 3"]:
+    """Affine maps of `shake`, each its own; `share` of their angles, sizes and shifts."""
+    u = share * (torch.rand(n, 4, generator=generator) * 2.0 - 1.0)
     angle, scale = u[:, 0] * math.radians(12.0), 1.0 + 0.12 * u[:, 1]
     cos, sin = torch.cos(angle) * scale, torch.sin(angle) * scale
     shift = u[:, 2:] * (2.0 / 14.0)
     rows = torch.stack([cos, -sin, shift[:, 0], sin, cos, shift[:, 1]], dim=1)
-    grid = affine_grid(rows.view(n, 2, 3), list(images.shape), align_corners=False)
-    return grid_sample(images, grid, align_corners=False)
+    return rows.view(n, 2, 3)
 
 
 def train_judge(

@@ -19,6 +19,7 @@ from jaxtyping import Bool, Float, Int32, UInt8, UInt16
 
 from service.domain.randomness import logistic
 from training.rbm import Rbm
+from training.rounding import Moments, round_weights
 
 Bits = Literal[8, 16]
 
@@ -35,7 +36,7 @@ class QuantisedRbm:
     """Integer parameters in units of `step`.
 
     Attributes:
-        W: |W| ≤ 127 with 8 bits, ≤ 32,639 with 16.
+        W: |W| ≤ 127 with 8 bits, ≤ 32,639 with 16; those of label units may be larger.
         b, c: biases, in the same unit.
         step: s, the unit; a float32.
         bits: 8 or 16.
@@ -66,12 +67,18 @@ class QuantisedRbm:
         )
 
 
-def quantise(rbm: Rbm, *, bits: Bits) -> QuantisedRbm:
+def quantise(
+    rbm: Rbm, *, bits: Bits, labels: int = 0, moments: tuple[Moments, Moments] | None = None
+) -> QuantisedRbm:
     """Round to whole multiples of the step that leaves the least squared error.
+
+    Each weight goes to the nearest one; with the `moments` of both layers, all together go where
+    the machine stays closest to itself (`training.rounding`), and biases take up the mean errors.
 
     The largest weights are cut off where finer steps for all others are worth more. The step is
     larger where a pre-activation could otherwise pass 2²⁴, beyond which float32 has no exact
-    integers.
+    integers. The weights of the last `labels` visible units are rounded to it, and never cut off:
+    what a label adds to the hidden units' inputs is looked up, as a bias is, and in no product.
     """
     W, b, c = (t.detach().cpu().double().numpy() for t in (rbm.W, rbm.b, rbm.c))
     reach = max(
@@ -81,9 +88,19 @@ def quantise(rbm: Rbm, *, bits: Bits) -> QuantisedRbm:
     # Rounding adds up to half a step a term: leave room for it.
     room = EXACT_FLOAT32 - sum(W.shape)
     limit = LARGEST_WEIGHT[bits]
-    step = best_step(W, limit=limit, least=max(reach / room, 1e-6))
+    units = len(W) - labels
+    step = best_step(W[:units], limit=limit, least=max(reach / room, 1e-6))
+    whole = np.rint(W / float(step))
+    whole[:units] = np.clip(whole[:units], -limit, limit)
+    if moments is not None:
+        below, above = moments
+        whole[:units] = round_weights(
+            W[:units], step=float(step), limit=limit, below=below.first(units), above=above
+        )
+        errors = whole * float(step) - W
+        b, c = b - errors @ above.mean, c - below.mean @ errors
     return QuantisedRbm(
-        W=np.clip(np.rint(W / float(step)), -limit, limit).astype(np.int32),
+        W=whole.astype(np.int32),
         b=np.rint(b / float(step)).astype(np.int32),
         c=np.rint(c / float(step)).astype(np.int32),
         step=step,
@@ -123,6 +140,15 @@ def split_weights(
     """W = 256·high + low with both parts in -128 … 127."""
     low = (W + 128) % 256 - 128
     return (W - low) // 256, low
+
+
+def common_shift(W: Int32[np.ndarray, "..."]) -> int | None:
+    """The smallest k for which W is 2ᵏ times integers of eight bits; None where there is none."""
+    largest = int(np.abs(W).max())
+    shift = max((largest // LARGEST_WEIGHT[8]).bit_length() - 1, 0)
+    while largest > LARGEST_WEIGHT[8] << shift:
+        shift += 1
+    return None if np.any(W & ((1 << shift) - 1)) else shift
 
 
 def reference_draw(

@@ -30,7 +30,7 @@ from training.label_graphs import reference_sweep as reference_labelled
 from training.label_units import log_evidence
 from training.package import Function, Package, publish
 from training.provenance import provenance
-from training.quantised import QuantisedRbm, noise_inputs, quantise, reference_sweep
+from training.quantised import QuantisedRbm, noise_inputs, reference_sweep
 from training.rbm import base_rate_bias
 from training.rbm_card import Trained, rbm_card, summary
 from training.rbm_config import RbmConfig
@@ -47,12 +47,15 @@ def publish_rbm(
     config: RbmConfig,
     workspace: Workspace,
     trained: Trained,
+    rbm: QuantisedRbm,
     *,
     figures: Sequence[Quality],
     draft: Package | None = None,
 ) -> Path:
-    """Write the package under `store`; with its pictures, where a `draft` can draw them."""
-    rbm = quantise(trained.rbm, bits=config.export.bits)
+    """Write the package under `store`; with its pictures, where a `draft` can draw them.
+
+    `rbm` is `trained` in whole numbers.
+    """
     functions = _functions(rbm, trained)
     facts = provenance(
         config,
@@ -178,7 +181,7 @@ def _labelled_chain_agrees(
 def _weights(rbm: QuantisedRbm) -> bytes:
     exported = rbm.dequantised()
     tensors = {"weight.1": exported.W, "bias.0": exported.b, "bias.1": exported.c}
-    return weights_file(tensors)
+    return weights_file(tensors, steps=dict.fromkeys(tensors, float(rbm.step)))
 
 
 def _pictures(draft: Package, config: RbmConfig, trained: Trained) -> dict[str, bytes]:

@@ -85,11 +85,13 @@ class _Names:
             for node in nodes
             if node.op == "Cast" and node.casts_to == _UINT8 and set(node.inputs) <= bools
         }
-        self._weights = {
+        constants = {
             _text(value, _TENSOR_NAME)
             for number, value in messages
             if number == _GRAPH_INITIALIZER and _number(value, _TENSOR_DATA_TYPE) == _INT8
         }
+        turned = (node for node in nodes if node.op == "Transpose")
+        self._weights = constants | {n.outputs[0] for n in turned if set(n.inputs) <= constants}
 
     def fits(self, states: str, weights: str, *zero_points: str) -> bool:
         """Whether this is a product of uint8 states and int8 weights, without offsets."""

@@ -19,7 +19,7 @@ HOLE[:, 7:21, 7:21] = 1
 @pytest.fixture(scope="module", params=["mnist-rbm", "tiny-dbm", "sixteen-bit"])
 def step(request, models):
     if request.param == "mnist-rbm":
-        return packaged(models / "mnist-rbm/1", "sweep")
+        return packaged(models / "mnist-rbm/2", "sweep")
     return exported(tiny_dbm() if request.param == "tiny-dbm" else sixteen_bit_rbm(), "sweep")
 
 
@@ -60,7 +60,7 @@ def test_sweeps_one_by_one_are_sweeps_in_one_call(gpu, step):
 
 @pytest.mark.parametrize("name", ["start", "readout"])
 def test_where_chains_begin_and_end_is_exact_too(gpu, models, name):
-    step = packaged(models / "mnist-rbm/1", name)
+    step = packaged(models / "mnist-rbm/2", name)
     ours = cuda_session(step.content, device=gpu, threads=1)
     theirs = OnnxSession(step.content, threads=1)
     for rows in SIZES:

@@ -124,7 +124,7 @@ def test_a_package_keeps_its_batches_as_small_as_its_memory(gpu, models):
 def test_a_gpu_that_is_not_there_gives_way_to_the_cpu(gpu, models):
     missing = f"cuda:{count_gpus()}"
     assert choose_devices(missing) == ("cpu",)
-    package = open_model(models / "mnist-rbm/1", Settings(models_store=models, device=missing))
+    package = open_model(models / "mnist-rbm/2", Settings(models_store=models, device=missing))
     assert package.device == "cpu"
 
 

@@ -1,8 +1,7 @@
 """The exported graphs of deep belief networks: the right distribution, in the same bytes."""
 
-from dataclasses import replace
-
 import numpy as np
+import onnx
 import onnxruntime as ort
 import pytest
 import torch
@@ -10,12 +9,15 @@ import torch
 from service.domain.randomness import logistic
 from tests.training.test_dbn import generator, small_network
 from tests.training.test_exact import machine
-from training.belief_graphs import QuantisedDbn, dbn_functions, quantise_network, reference_sweep
+from training.belief_graphs import dbn_functions
 from training.classifier import with_softmax
+from training.classifier_graph import as_exported
 from training.dbm import binary_entropy
 from training.dbn import log_bernoulli, stack
 from training.exact import binary_states, state_index
+from training.guide import Guide
 from training.label_units import log_evidence, with_label
+from training.quantised_network import QuantisedDbn, quantise_network, reference_sweep
 
 CHAINS = 20_000
 
@@ -26,9 +28,11 @@ def session(function, *, threads=1):
     return ort.InferenceSession(function.graph, options, providers=["CPUExecutionProvider"])
 
 
-def export(dbn, *, bits=8, shape=None, classifier=None):
-    whole = quantise_network(dbn, bits=bits)
-    base = np.linspace(-1, 1, whole.units, dtype=np.float32)
+def export(dbn, *, bits=8, shape=None, classifier=None, guide=None):
+    whole = quantise_network(dbn, bits=bits, guide=guide)
+    base = np.linspace(-1, 1, whole.units, dtype=np.float32)[None]
+    if whole.labels:
+        base = base * np.linspace(1, -1, whole.labels, dtype=np.float32)[:, None]
     shape = shape or (1, 1, whole.down[0].visible)
     return whole, dbn_functions(whole, base_bias=base, shape=shape, classifier=classifier)
 
@@ -154,14 +158,68 @@ def test_the_float_functions_agree_with_torch(middling):
     assert (heatmap >= 0).all()
 
     p = session(functions["classify"]).run(None, {"x": x})[0]
-    kept = replace(tuned, W=tuple(W.half().float() for W in tuned.W))  # as the file has them
-    np.testing.assert_allclose(p, torch.softmax(kept.logits([rows]), 1), atol=1e-5)
+    np.testing.assert_allclose(p, torch.softmax(as_exported(tuned).logits([rows]), 1), atol=1e-5)
 
 
-def test_fresh_chains_begin_at_the_base_rates():
-    whole, functions = export(small_network(3))
-    u = noise(np.random.default_rng(1), CHAINS, 2)
-    h = session(functions["start"]).run(None, {"noise_h": u})[0]
-    expected = 1 / (1 + np.exp([1, -1]))
-    np.testing.assert_allclose(h.mean(0), expected, atol=5 * 0.5 / CHAINS**0.5)
-    assert {t.name for t in functions["start"].inputs} == {"noise_h"}
+@pytest.mark.parametrize("labels", [0, 3])
+def test_fresh_chains_begin_at_the_base_rates_of_their_label(labels):
+    _, functions = export(small_network(labels))
+    feed = {"noise_h": noise(np.random.default_rng(1), CHAINS, 2)}
+    assert {t.name for t in functions["start"].inputs} == {"noise_h", *(["label"] * (labels > 0))}
+    signs = (1, 0, -1) if labels else (1,)
+    for label, sign in enumerate(signs):
+        held = {"label": np.full(CHAINS, label)} if labels else {}
+        h = session(functions["start"]).run(None, feed | held)[0]
+        expected = 1 / (1 + np.exp(sign * np.array([1, -1])))
+        np.testing.assert_allclose(h.mean(0), expected, atol=5 * 0.5 / CHAINS**0.5)
+
+
+def test_a_guide_takes_the_place_of_the_label_units_in_a_sweep(middling):
+    plain, functions, _ = middling
+    if not plain.labels:
+        return
+    g = generator(7)
+    dbn = plain.dequantised()
+    guide = Guide(
+        up=5 * torch.randn(10, plain.top.hidden, generator=g),
+        down=5 * torch.randn(10, plain.units, generator=g),
+        bias=torch.zeros(10),
+    )
+    whole, guided = export(dbn, shape=(1, 7, 11), guide=guide)
+    rng = np.random.default_rng(3)
+    h = (rng.random((50, whole.units)) < 0.5).astype(np.uint8)
+    label = rng.integers(0, 10, 50)
+    made, feed = swept(session(guided["sweep"]), whole, h, rng, label=label)
+    drawn = {name: feed[name] for name in ("noise_top", "noise_h")}
+    expected = reference_sweep(whole, h, label=label, noise=drawn, beta=feed["beta"])
+    assert np.array_equal(made, expected)
+    unguided = reference_sweep(plain, h, label=label, noise=drawn, beta=feed["beta"])
+    assert not np.array_equal(made, unguided)
+    for name in ("energy", "encode", "decode", "score", "readout"):
+        assert guided[name].graph == functions[name].graph
+
+
+def test_a_sweep_keeps_its_weights_once_for_both_directions(middling):
+    whole, functions, _ = middling
+    graph = onnx.load_from_string(functions["sweep"].graph).graph
+    big = [t for t in graph.initializer if t.dims == [whole.units, whole.top.hidden]]
+    assert len(big) == 1
+    assert not [t for t in graph.initializer if t.dims == [whole.top.hidden, whole.units]]
+
+
+def test_the_weights_of_labels_are_never_cut_off():
+    """They are looked up, so that eight bits do not hold them back."""
+    top = machine(4 + 3, 5, seed=2)
+    top.W[-3:] *= 40.0
+    dbn = stack([machine(5, 4, seed=1)], top, labels=3)
+    whole, functions = export(dbn, bits=8)
+    assert np.abs(whole.top.W[:-3]).max() <= 127 < np.abs(whole.top.W[-3:]).max()
+    found = whole.dequantised().top.W
+    np.testing.assert_allclose(found, top.W, atol=float(whole.top.step) * 0.501)
+    rng = np.random.default_rng(3)
+    h = (rng.random((50, 4)) < 0.5).astype(np.uint8)
+    label = rng.integers(0, 3, 50)
+    made, feed = swept(session(functions["sweep"]), whole, h, rng, label=label)
+    drawn = {name: feed[name] for name in ("noise_top", "noise_h")}
+    expected = reference_sweep(whole, h, label=label, noise=drawn, beta=feed["beta"])
+    assert np.array_equal(made, expected)

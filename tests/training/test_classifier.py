@@ -7,11 +7,13 @@ from training.classifier import (
     Classifier,
     ClassifyTable,
     LabelledData,
+    distorted,
     error,
     fine_tune,
     restored_classifier,
     with_softmax,
 )
+from training.classifier_graph import as_exported
 from training.run import Interrupted, Run
 
 TABLE = ClassifyTable(epochs=6, batch=16, learning_rate=0.02, ema_decay=0.9)
@@ -38,7 +40,7 @@ def start() -> Classifier:
     return with_softmax(layers, labels=3)
 
 
-def go(directory, *, resume=False, stop_after=None, table=TABLE) -> Classifier:
+def go(directory, *, resume=False, stop_after=None, table=TABLE, views=None) -> Classifier:
     run = Run(directory, resume=resume, config={})
     asked = iter(range(1, 10**9))
     try:
@@ -50,6 +52,7 @@ def go(directory, *, resume=False, stop_after=None, table=TABLE) -> Classifier:
             seed=2,
             run=run,
             stop=lambda: next(asked) == stop_after,
+            views=views,
         )
     finally:
         run.close()
@@ -105,3 +108,34 @@ def test_adam_takes_the_steps_that_torch_takes(tmp_path):
         adam.step()
     for a, b in zip((*found.W, *found.b), leaves, strict=True):
         torch.testing.assert_close(a, b.detach(), atol=1e-5, rtol=1e-3)
+
+
+def test_changed_images_are_learned_to_the_same_bits_after_a_stop(tmp_path):
+    table = TABLE.model_copy(update={"affine": 0.5, "elastic_pixels": 0.5})
+    change = distorted(table, (1, 3, 4))
+
+    def views(x, noise):
+        return [change(x, noise), torch.zeros(len(x), 4)]
+
+    whole = go(tmp_path / "whole", table=table, views=views)
+    with pytest.raises(Interrupted):
+        go(tmp_path / "parts", stop_after=5, table=table, views=views)
+    again = go(tmp_path / "parts", resume=True, table=table, views=views)
+    assert all(torch.equal(a, b) for a, b in zip(again.W, whole.W, strict=True))
+    assert not torch.equal(again.W[0], go(tmp_path / "plain").W[0])
+
+
+def test_a_table_that_changes_no_image_is_the_one_of_older_runs():
+    assert distorted(TABLE, (1, 3, 4)) is None
+    assert set(ClassifyTable.model_fields) - set(TABLE.deciding()) == {"affine", "elastic_pixels"}
+    changing = TABLE.model_copy(update={"affine": 0.5})
+    assert set(changing.deciding()) == set(ClassifyTable.model_fields)
+
+
+def test_weights_of_eight_bits_are_off_by_half_a_step_of_their_unit():
+    made = start()
+    made.W[0][:, 3] *= 50
+    kept = as_exported(made)
+    for found, exact in zip(kept.W, made.W, strict=True):
+        half_a_step = exact.abs().amax(0) / 254
+        assert ((found - exact).abs() <= half_a_step * 1.001 + 1e-12).all()

@@ -22,6 +22,8 @@ from service.queries import (
 from service.settings import Settings
 from tests.training.test_dbm import deep_machine
 from tests.training.test_training_cli import call, places
+from training.boltzmann_package import read_tensors
+from training.classifier_graph import as_exported
 from training.dbm import MeanField, mean_field
 from training.dbm_classifier import classifier_inputs, trained_classifier, unrolled
 from training.dbm_evaluation import read_weights
@@ -107,7 +109,9 @@ def test_training_publishes_a_package_with_bounds_and_pictures(trained, model):
 
 def test_the_published_weights_are_the_dequantised_integers(trained):
     package = trained / "store" / "three-layers" / "1"
-    tensors = load_safetensors((package / "weights.safetensors").read_bytes())
+    kept = load_safetensors((package / "weights.safetensors").read_bytes())
+    assert {kept[f"weight.{i}"].dtype for i in (1, 2, 3)} == {np.dtype(np.int8)}
+    tensors = {n: t.numpy() for n, t in read_tensors(Package(package)).items()}
     shapes = {k: v.shape for k, v in tensors.items()}
     assert shapes == {
         "weight.1": (64, 10), "weight.2": (10, 8), "weight.3": (8, 6),
@@ -192,7 +196,7 @@ async def test_images_are_classified_by_the_classifier_that_was_tuned(engine, tr
     rule = MeanField(updates=5, tolerance=0.0)
     tuned = trained_classifier(machine, rule, run)
     rows = torch.from_numpy(digits(9).reshape(9, -1))
-    expected = torch.softmax(tuned.logits(classifier_inputs(machine, rows, rule)), 1)
+    expected = torch.softmax(as_exported(tuned).logits(classifier_inputs(machine, rows, rule)), 1)
     np.testing.assert_allclose(answer.probabilities, expected, atol=1e-5)
     figures = {q.name: q for q in read_package(trained / "store/two-layers/1").quality}
     assert 0 <= figures["test_error"].value <= 100

@@ -7,9 +7,13 @@ import torch
 
 from tests.training.test_dbm import generator
 from training.alarms import check_images, check_sane
+from training.dbm import MeanField, mean_field, unnormalised_bound
 from training.dbm_config import DeepModelTable, JointTable
 from training.dbm_learning import DbmLearner
-from training.dbm_training import compose, restore_averaged, train_dbm
+from training.dbm_learning import LearningRule as DbmRule
+from training.dbm_learning import update as dbm_update
+from training.dbm_training import compose, restore_averaged, train_dbm, upon
+from training.exact import binary_states
 from training.layerwise import doubled, doublings, rise, single, tie
 from training.rbm import Rbm, initialise
 from training.rbm_config import Phase, TrainTable
@@ -37,15 +41,16 @@ def tiny_data() -> TrainingData:
     return TrainingData(images=images, held_out=images[:10], shape=(1, 3, 4))
 
 
-def go(directory, *, resume=False, stop_after=None, train=JOINT):
+def go(directory, *, resume=False, stop_after=None, train=JOINT, start=None):
     run = Run(directory, resume=resume, config={})
     asked = iter(range(1, 10**9))
     try:
         return train_dbm(
             tiny_data(),
             model=DeepModelTable(hidden=SIZES),
-            pretraining=(LAYER,) * 3,
+            pretraining=() if start else (LAYER,) * 3,
             train=train,
+            start=start,
             seed=3,
             run=run,
             stop=lambda: next(asked) == stop_after,
@@ -152,6 +157,50 @@ def test_the_composed_machine_halves_what_two_neighbours_say_twice():
     from_below = low.c + 2 * (v @ low.W)
     from_above = high.b + 2 * (h2 @ high.W.T)
     torch.testing.assert_close(dbm.input(1, {0: v, 2: h2}), (from_below + from_above) / 2)
+
+
+def test_a_machine_upon_another_has_its_marginal_while_its_new_weights_are_0():
+    first = small_rbm(5, 4)
+    rbm = Rbm(
+        W=first.W.double(), b=first.b.double(), c=torch.randn(4, generator=generator(1)).double()
+    )
+    dbm = compose(upon(rbm, (4, 3, 2), scale=0.0, generator=generator()))
+    v = binary_states(5)
+    states = binary_states(5 + 4 + 3 + 2)
+    energy = dbm.energy(states.split((5, 4, 3, 2), 1))
+    marginal = torch.softmax(-energy, 0).view(len(v), -1).sum(1)
+    torch.testing.assert_close(marginal, torch.softmax(-rbm.free_energy(v), 0))
+    # Mean-field is exact there: the bound is the log-likelihood.
+    mu = mean_field(dbm, v, MeanField())
+    log_z = torch.logsumexp(-energy, 0)
+    torch.testing.assert_close(unnormalised_bound(dbm, mu) - log_z, marginal.log())
+
+
+@pytest.mark.parametrize("stop_after", [1, 3, 7])
+def test_a_run_upon_a_machine_goes_on_to_the_same_bits(tmp_path, stop_after):
+    start, train = small_rbm(12, 6), JOINT.model_copy(update={"upper_share": 4.0})
+    expected = go(tmp_path / "whole", start=start, train=train)
+    with pytest.raises(Interrupted):
+        go(tmp_path / "parts", start=start, train=train, stop_after=stop_after)
+    found = go(tmp_path / "parts", start=start, train=train, resume=True)
+    for a, b in zip((*found.W, *found.b), (*expected.W, *expected.b), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_upper_layers_learn_at_their_share_of_the_rate():
+    moved = []
+    for share in (1.0, 10.0):
+        layers = upon(small_rbm(6, 5), (5, 4), scale=0.1, generator=generator())
+        data = torch.rand(20, 6, generator=generator(2)).round()
+        learner = DbmLearner.begin(compose(layers), data=data, chains=8, generator=generator(3))
+        before = learner.dbm.copy()
+        rule = DbmRule(sweeps=1, upper_share=share)
+        dbm_update(learner, data, rule=rule, learning_rate=0.01, generator=generator(4))
+        after = learner.dbm
+        pairs = zip((*after.W, *after.b), (*before.W, *before.b), strict=True)
+        moved.append([a - b for a, b in pairs])
+    for slow, fast, times in zip(*moved, (1, 10, 1, 1, 10), strict=True):
+        torch.testing.assert_close(fast, times * slow, atol=1e-6, rtol=1e-3)
 
 
 def test_activities_rise_through_doubled_layers():

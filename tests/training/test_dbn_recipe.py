@@ -23,12 +23,13 @@ from service.queries import (
 )
 from service.settings import Settings
 from tests.training.test_training_cli import call, places
-from training.belief_graphs import quantise_network
 from training.classifier import restored_classifier
+from training.classifier_graph import as_exported
 from training.dbn_export import check_parity
 from training.dbn_weights import read_weights
 from training.package import Package
 from training.package_sweeps import sample
+from training.quantised_network import quantise_network
 
 RECIPE = """
 name = "{name}"
@@ -61,6 +62,10 @@ CLASSIFY = """
 [classify]
 epochs = 3
 batch = 20
+affine = 0.5
+[guide]
+updates = 3
+strength = 2.0
 """
 SHAPES = (("labelled", [10, 12], "true"), ("unlabelled", [10, 8, 12], "false"))
 MODELS = tuple(name for name, *_ in SHAPES)
@@ -199,5 +204,7 @@ async def test_images_are_classified_by_the_classifier_that_was_tuned(engine, tr
     answer = await ask(engine, "labelled", Classify(images=digits(9)))
     assert answer.labels == tuple("0123456789")
     tuned = restored_classifier(trained / "runs" / "labelled" / "classifier")
-    expected = torch.softmax(tuned.logits([torch.from_numpy(digits(9).reshape(9, -1))]), 1)
+    expected = torch.softmax(
+        as_exported(tuned).logits([torch.from_numpy(digits(9).reshape(9, -1))]), 1
+    )
     np.testing.assert_allclose(answer.probabilities, expected, atol=1e-5)

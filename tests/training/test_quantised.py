@@ -5,9 +5,10 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors.torch import load as load_safetensors
 
-from training.boltzmann_package import weights_file
-from training.quantised import best_step, quantise, short_step
+from training.boltzmann_package import tensors_of, weights_file
+from training.quantised import best_step, common_shift, quantise, short_step
 from training.rbm import Rbm
 
 LIMIT = 127
@@ -49,3 +50,25 @@ def test_a_file_holds_short_multiples_in_half_the_bytes():
     machine = quantise(Rbm(W=W, b=torch.zeros(200), c=torch.zeros(100)), bits=8).dequantised()
     assert len(weights_file({"weight.1": machine.W})) < 2.1 * W.numel()
     assert len(weights_file({"weight.1": W})) > 4 * W.numel()
+
+
+def test_a_file_of_integers_gives_the_same_numbers_in_a_quarter_of_the_bytes():
+    W = torch.from_numpy(normal(200, 100)).float()
+    whole = quantise(Rbm(W=W, b=torch.ones(200), c=torch.zeros(100)), bits=8)
+    machine = whole.dequantised()
+    named = {"weight.1": machine.W, "bias.0": machine.b}
+    content = weights_file(named, steps=dict.fromkeys(named, float(whole.step)))
+    assert len(content) < 1.1 * W.numel()
+    again = tensors_of(load_safetensors(content))
+    assert again.keys() == named.keys()
+    assert all(torch.equal(again[name], named[name]) for name in named)
+
+
+@given(st.integers(0, 8), st.integers(1, 127))
+def test_a_common_power_of_two_is_found(shift, largest):
+    W = np.array([[largest, -1], [0, 1]]) << shift
+    found = common_shift(W)
+    assert found is not None
+    assert found <= shift
+    assert np.abs(W >> found).max() <= LIMIT
+    assert common_shift(np.array([255, 2])) is None

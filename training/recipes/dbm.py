@@ -15,7 +15,7 @@ from rich.console import Console
 
 from service.contract import PackageError, Quality
 from training.boltzmann_package import label_names
-from training.config import Recipe, Workspace
+from training.config import ConfigError, Recipe, Workspace
 from training.data import Dataset, load, split_holdout
 from training.dbm import Dbm, MeanField
 from training.dbm_card import TrainedDbm
@@ -25,8 +25,9 @@ from training.dbm_evaluation import bound_figure, package_figures
 from training.dbm_export import check_parity, publish_dbm
 from training.dbm_training import restore_averaged, train_dbm
 from training.package import Package
-from training.quantised_deep import quantise_deep
-from training.rbm_evaluation import EvaluationData
+from training.quantised_deep import QuantisedDbm, quantise_deep, stack_moments
+from training.rbm import Rbm
+from training.rbm_evaluation import EvaluationData, read_weights
 from training.rbm_training import TrainingData
 from training.run import Run, newest_checkpoint, stop_on_signals
 
@@ -49,6 +50,7 @@ def train(config: DbmConfig, workspace: Workspace) -> Path:
                 seed=config.seed,
                 run=run,
                 stop=stop,
+                start=_start(config, workspace),
             )
             if config.classify is not None:
                 _train_classifier(config, workspace, dbm, splits=(seen, held_out), stop=stop)
@@ -72,9 +74,10 @@ def export(config: DbmConfig, workspace: Workspace) -> Path:
             "--resume"
         )
     seen, held_out = _splits(config)
+    whole = _whole(config, dbm, seen)
     trained = TrainedDbm(
         dbm=dbm,
-        classifier=trained_classifier(_exported(config, dbm), _posterior(config), workspace.run),
+        classifier=trained_classifier(whole.dequantised(), _posterior(config), workspace.run),
         steps=int(checkpoint["step"]),
         seconds=float(checkpoint["seconds"]),
         train=seen,
@@ -82,13 +85,10 @@ def export(config: DbmConfig, workspace: Workspace) -> Path:
     )
     console = Console(stderr=True)
     console.print("exporting a draft")
-    draft = Package(publish_dbm(workspace.run / "draft", config, workspace, trained, figures=()))
-    check_parity(
-        draft,
-        quantise_deep(dbm, bits=config.export.bits),
-        updates=config.export.mean_field_updates,
-        seed=config.seed,
+    draft = Package(
+        publish_dbm(workspace.run / "draft", config, workspace, trained, whole, figures=())
     )
+    check_parity(draft, whole, updates=config.export.mean_field_updates, seed=config.seed)
     console.print("evaluating the exported weights")
     data = EvaluationData(train=seen, test=load(config.data, "test"))
     figures = package_figures(
@@ -107,7 +107,9 @@ def export(config: DbmConfig, workspace: Workspace) -> Path:
         command=f"reverie export {workspace.run}",
     )
     figures.insert(1, unrounded)
-    return publish_dbm(workspace.store, config, workspace, trained, figures=figures, draft=draft)
+    return publish_dbm(
+        workspace.store, config, workspace, trained, whole, figures=figures, draft=draft
+    )
 
 
 def evaluate(package: Path, config: DbmConfig, quick: bool, device: str) -> Sequence[Quality]:
@@ -130,7 +132,7 @@ def _train_classifier(
     assert config.classify is not None, "the caller looked"
     seen, held_out = splits
     train_classifier(
-        _exported(config, dbm).to(workspace.device),
+        _whole(config, dbm, seen).dequantised().to(workspace.device),
         seen,
         held_out,
         labels=len(label_names(seen)),
@@ -142,9 +144,30 @@ def _train_classifier(
     )
 
 
-def _exported(config: DbmConfig, dbm: Dbm) -> Dbm:
-    """The machine as its package has it: the classifier's inputs come from its mean-field."""
-    return quantise_deep(dbm, bits=config.export.bits).dequantised()
+def _start(config: DbmConfig, workspace: Workspace) -> Rbm | None:
+    """The published machine that is the first layer.
+
+    Raises:
+        ConfigError: it has other layers than the recipe.
+        PackageError: it is not in the store, or is damaged.
+    """
+    if config.model.start is None or config.pretrain:
+        return None
+    name, _, version = config.model.start.partition("@")
+    rbm = read_weights(Package(workspace.store / name / version))
+    if len(rbm.c) != config.model.hidden[0]:
+        raise ConfigError(
+            f"model.start={config.model.start} has {len(rbm.c)} hidden units: set model.hidden to "
+            f"[{len(rbm.c)}, …], not to {list(config.model.hidden)}"
+        )
+    return rbm.to(workspace.device)
+
+
+def _whole(config: DbmConfig, dbm: Dbm, seen: Dataset) -> QuantisedDbm:
+    """The machine as its package has it; the classifier's inputs come from its mean-field."""
+    dbm = dbm.to("cpu")
+    moments = stack_moments(dbm, _rows(seen, "cpu"), _posterior(config))
+    return quantise_deep(dbm, bits=config.export.bits, moments=moments)
 
 
 def _posterior(config: DbmConfig) -> MeanField:

@@ -1,7 +1,8 @@
 """The recipe of a deep belief network: train, export, check, evaluate, publish.
 
 [data] ──► train_dbn ──► averaged weights ──► quantise ──► graphs ──parity──► draft package
-                                         └──► fine_tune ──► classify
+                                         ├──► fine_tune ──► classify
+                                         └──► train_guide ──► chains that hold a label
 draft package ──► figures, samples, card ──► models_store/<name>/<version>/
 """
 
@@ -14,11 +15,11 @@ import torch
 from rich.console import Console
 
 from service.contract import PackageError, Quality
-from training.belief_graphs import quantise_network
 from training.boltzmann_package import label_names
 from training.classifier import (
     Classifier,
     LabelledData,
+    distorted,
     fine_tune,
     restored_classifier,
     with_softmax,
@@ -31,12 +32,15 @@ from training.dbn_config import DbnConfig
 from training.dbn_evaluation import bound_figure, package_figures
 from training.dbn_export import check_parity, publish_dbn
 from training.dbn_training import LabelledImages, restore_averaged, train_dbn
+from training.guide import Guide, restored_guide, train_guide
 from training.package import Package
+from training.quantised_network import quantise_network
 from training.rbm import Rbm
 from training.rbm_evaluation import EvaluationData, read_weights
 from training.run import Run, newest_checkpoint, stop_on_signals
 
 CLASSIFIER_FOLDER = "classifier"
+GUIDE_FOLDER = "guide"
 
 
 def train(config: DbnConfig, workspace: Workspace) -> Path:
@@ -61,6 +65,7 @@ def train(config: DbnConfig, workspace: Workspace) -> Path:
                 stop=stop,
                 start=_start(config, workspace),
             )
+            _train_guide(config, workspace, dbn, seen, stop=stop)
             _train_classifier(config, workspace, dbn, splits=(seen, held_out), stop=stop)
     finally:
         run.close()
@@ -85,6 +90,7 @@ def export(config: DbnConfig, workspace: Workspace) -> Path:
     trained = TrainedDbn(
         dbn=dbn,
         classifier=restored_classifier(workspace.run / CLASSIFIER_FOLDER),
+        guide=_guide(config, workspace),
         steps=int(checkpoint["step"]),
         seconds=float(checkpoint["seconds"]),
         train=seen,
@@ -93,7 +99,8 @@ def export(config: DbnConfig, workspace: Workspace) -> Path:
     console = Console(stderr=True)
     console.print("exporting a draft")
     draft = Package(publish_dbn(workspace.run / "draft", config, workspace, trained, figures=()))
-    check_parity(draft, quantise_network(dbn, bits=config.export.bits), seed=config.seed)
+    exported = quantise_network(dbn, bits=config.export.bits, guide=trained.guide)
+    check_parity(draft, exported, seed=config.seed)
     console.print("evaluating the exported weights")
     data = EvaluationData(train=seen, test=load(config.data, "test"))
     figures = package_figures(
@@ -124,6 +131,39 @@ def evaluate(package: Path, config: DbnConfig, quick: bool, device: str) -> Sequ
     return package_figures(opened, data, table=table, device=device, command=command)
 
 
+def _guide(config: DbnConfig, workspace: Workspace) -> Guide | None:
+    """The guide of the run, as strong as the recipe has it."""
+    if config.guide is None:
+        return None
+    learned = restored_guide(workspace.run / GUIDE_FOLDER)
+    return None if learned is None else learned.times(config.guide.strength)
+
+
+def _train_guide(
+    config: DbnConfig, workspace: Workspace, dbn: Dbn, seen: Dataset, *, stop: Callable[[], bool]
+) -> None:
+    """Learn what chains that hold a label are guided by, or go on; on the weights as exported."""
+    if config.guide is None:
+        return
+    run = Run(
+        workspace.run / GUIDE_FOLDER,
+        resume=True,
+        config=config.guide.model_dump(mode="json", exclude={"strength"}),
+    )
+    try:
+        train_guide(
+            quantise_network(dbn, bits=config.export.bits).dequantised().to(workspace.device),
+            _rows(seen, workspace.device),
+            _labels(seen, workspace.device),
+            table=config.guide,
+            seed=config.seed,
+            run=run,
+            stop=stop,
+        )
+    finally:
+        run.close()
+
+
 def _train_classifier(
     config: DbnConfig,
     workspace: Workspace,
@@ -139,8 +179,9 @@ def _train_classifier(
     run = Run(
         workspace.run / CLASSIFIER_FOLDER,
         resume=True,
-        config=config.classify.model_dump(mode="json"),
+        config=config.classify.deciding(),
     )
+    change = distorted(config.classify, seen.shape)
     try:
         fine_tune(
             unrolled(dbn, labels=len(label_names(seen))),
@@ -150,6 +191,7 @@ def _train_classifier(
             seed=config.seed,
             run=run,
             stop=stop,
+            views=None if change is None else lambda x, noise: [change(x, noise)],
         )
     finally:
         run.close()

@@ -20,7 +20,7 @@ from training.config import ConfigError, Recipe, Workspace
 from training.data import Dataset, load, split_holdout
 from training.label_units import with_label
 from training.package import Package
-from training.quantised import quantise
+from training.quantised import QuantisedRbm, quantise
 from training.rbm import Rbm
 from training.rbm_card import Trained
 from training.rbm_config import RbmConfig
@@ -35,6 +35,7 @@ from training.rbm_evaluation import (
 )
 from training.rbm_export import check_parity, publish_rbm
 from training.rbm_training import TrainingData, restore_averaged, train_rbm
+from training.rounding import layer_moments
 from training.run import Run, newest_checkpoint, stop_on_signals
 from training.trajectory import Ladder, LadderRule
 
@@ -93,8 +94,10 @@ def export(config: RbmConfig, workspace: Workspace) -> Path:
     )
     console = Console(stderr=True)
     console.print("exporting a draft")
-    draft = Package(publish_rbm(workspace.run / "draft", config, workspace, trained, figures=()))
-    whole = quantise(trained.rbm, bits=config.export.bits)
+    whole = _whole(config, trained)
+    draft = Package(
+        publish_rbm(workspace.run / "draft", config, workspace, trained, whole, figures=())
+    )
     check_parity(draft, whole, seed=config.seed, labels=trained.labels)
     console.print("evaluating the exported weights")
     data = EvaluationData(train=splits.train, test=load(config.data, "test"))
@@ -106,7 +109,16 @@ def export(config: RbmConfig, workspace: Workspace) -> Path:
         command=f"reverie evaluate {config.name}@{config.version}",
     )
     figures[1:1] = _of_float_weights(config, workspace, trained, data, checkpoint)
-    return publish_rbm(workspace.store, config, workspace, trained, figures=figures, draft=draft)
+    return publish_rbm(
+        workspace.store, config, workspace, trained, whole, figures=figures, draft=draft
+    )
+
+
+def _whole(config: RbmConfig, trained: Trained) -> QuantisedRbm:
+    """What is exported: rounded with an eye on what its units do with the training images."""
+    rows = _rows(trained.train, "cpu", labels=trained.labels)
+    moments = layer_moments(trained.rbm.to("cpu"), rows)
+    return quantise(trained.rbm, bits=config.export.bits, moments=moments)
 
 
 def _of_float_weights(
