@@ -1,14 +1,16 @@
 """Make the pictures of docs/mode-collapse.md anew: `python docs/collapse.py`.
 
 runs/modes/<set>/<method>/seed-N/{points.npy, metrics.jsonl} ──► docs/images/modes-*.png
+runs/stacked-mnist/samples ──► docs/images/stacked-samples.png
 
-It draws what `reverie benchmark modes` left; no trial is chosen: the first seed is drawn.
+It draws what `reverie benchmark modes` and `stacked` left. No trial is chosen: the first is drawn.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -86,6 +88,13 @@ def draw_instruments(config: ModesConfig, name: str, methods: Sequence[str], run
     save(figure, f"modes-{name}-instruments.png")
 
 
+def keep_stacked(runs: Path) -> None:
+    """The last sheet of `reverie benchmark stacked`: samples of fixed codes, none chosen."""
+    sheets = sorted((runs / "stacked-mnist" / "samples").glob("samples-*.png"))
+    if sheets:
+        shutil.copyfile(sheets[-1], IMAGES / "stacked-samples.png")
+
+
 def first(config: ModesConfig) -> str:
     """The folder of the first trial."""
     return f"seed-{config.seed}"
@@ -107,3 +116,4 @@ if __name__ == "__main__":
     for planar_set in checked.sets:
         draw_points(checked, planar_set, given.runs)
         draw_instruments(checked, planar_set, ("gan", "r3gan"), given.runs)
+    keep_stacked(given.runs)

@@ -19,7 +19,8 @@ from service.contract import Quality, read_manifest
 from service.loading import package_directories
 from service.metrics import Metrics
 from service.settings import Settings
-from training.benchmarks.modes_report import modes_grids, tstr_grid
+from training.benchmarks.losses import losses_grid
+from training.benchmarks.modes_report import modes_grids, stacked_grid, tstr_grid
 from training.benchmarks.reports import auroc_grid, inpainting_grids, methods_grid
 
 BOUNDS = {
@@ -131,6 +132,16 @@ def modes_tables() -> str:
     return "\n\n".join(f"### {grid.title.capitalize()}\n\n{grid.markdown()}" for grid in grids)
 
 
+def losses_table() -> str:
+    """Every loss of a GAN, on the same network and as many images."""
+    return losses_grid(results("losses")).markdown()
+
+
+def stacked_table() -> str:
+    """Modes of stacked digits, against images seen."""
+    return stacked_grid(results("stacked")).markdown()
+
+
 def tstr_table() -> str:
     """Classifiers that learned from samples, beside those that learned from real images."""
     return tstr_grid(results("tstr-mnist-cgan")).markdown()
@@ -180,7 +191,8 @@ PAGES: Mapping[Path, Mapping[str, Callable[[], str]]] = {
         "inpainting": inpainting_tables,
         "tstr": tstr_table,
     },
-    ROOT / "docs/mode-collapse.md": {"modes": modes_tables},
+    ROOT / "docs/mode-collapse.md": {"modes": modes_tables, "stacked": stacked_table},
+    ROOT / "docs/gans.md": {"losses": losses_table},
     ROOT / "docs/models.md": {"models": models_sections},
     ROOT / "README.md": {"quality": headline_table},
 }

@@ -17,7 +17,6 @@ import torch
 from jaxtyping import Float, Int
 from pydantic import Field
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
 from training.config import Table
 from training.export import fold_batch_norm
@@ -28,7 +27,6 @@ from training.run import Interrupted, Run, check_finite
 
 Images = Float[Tensor, "n c h w"]
 Scalar = Float[Tensor, ""]
-SMOOTHING = 0.05
 
 
 class EncoderChoices(Table):
@@ -36,9 +34,6 @@ class EncoderChoices(Table):
 
     width: int = Field(
         0, ge=0, le=512, description="Channels at half the resolution; 0: those of the players."
-    )
-    read_batch: int = Field(
-        256, ge=2, description="Real images a step for the reader of classes, if there is one."
     )
     centre: float = Field(
         0.0, ge=0, le=1, description="Share of the masks that are the central square."
@@ -141,13 +136,7 @@ def train_encoder(
     with run.progress("encoder", total=config.steps, done=done) as line:
         for step in range(done + 1, config.steps + 1):
             rows = batch_rows(len(data.images), batch=config.batch, step=step, seed=seed)
-            reading = None
-            if encoder.reader is not None:
-                more = batch_rows(len(data.images), batch=config.read_batch, step=step, seed=seed)
-                reading = data.take(more)
-            losses = _encoder_step(
-                learner, frozen, data.take(rows), reading, config=config, step=step
-            )
+            losses = _encoder_step(learner, frozen, data.take(rows), config=config, step=step)
             line.advance(images=config.batch, loss=sum(losses.values()))
             if step % config.log_every == 0:
                 run.record(step, **{f"encoder__{name}": value for name, value in losses.items()})
@@ -189,13 +178,7 @@ class _Learner:
 
 
 def _encoder_step(
-    learner: _Learner,
-    frozen: Frozen,
-    real: Examples,
-    reading: Examples | None,
-    *,
-    config: EncoderTraining,
-    step: int,
+    learner: _Learner, frozen: Frozen, real: Examples, *, config: EncoderTraining, step: int
 ) -> dict[str, float]:
     """One step of Adam on fresh masks and codes."""
     rate = config.learning_rate * cosine(step / config.steps, last=0.02)
@@ -208,8 +191,6 @@ def _encoder_step(
     losses = encoder_losses(
         learner.encoder, frozen, real, masks=masks.to(device), z=z.to(device), config=config
     )
-    if reading is not None:
-        losses["label"] = reading_loss(learner, reading, config=config)
     total = torch.stack(list(losses.values())).sum()
     learner.optimizer.zero_grad()
     torch.autograd.backward([total])
@@ -248,23 +229,15 @@ def encoder_losses(
     }
 
 
-def reading_loss(learner: _Learner, real: Examples, *, config: EncoderTraining) -> Scalar:
-    """Cross-entropy of the reader on images of which masks hide a part.
-
-    It shares no weight with the rest of the encoder, so that it needs no weight of its own. Images
-    are not moved about: where the rest of a digit lies in its frame says what is hidden.
-    """
-    assert real.labels is not None, "a labelled generator has labelled images"
-    images, side = real.images, real.images.shape[-1]
-    masks = random_masks(len(images), side=side, generator=learner.noise, centre=config.centre)
-    logits = learner.encoder.class_logits(images, masks.to(images.device))
-    return cross_entropy(logits, real.labels, label_smoothing=SMOOTHING)
-
-
-def restore_encoder(state: dict[str, Any], shape: Shape) -> Encoder:
-    """The encoder in a checkpoint, ready for use and for export."""
+def restore_encoder(
+    state: dict[str, Any], shape: Shape, *, reader: dict[str, Tensor] | None
+) -> Encoder:
+    """The encoder in a checkpoint with the trained reader's weights, ready for use and export."""
     encoder = Encoder(shape)
     encoder.load_state_dict(state["encoder"])
+    if encoder.reader is not None:
+        assert reader is not None, "a labelled generator's encoder has a reader"
+        encoder.reader.load_state_dict(reader)
     folded = fold_batch_norm(encoder)
     assert isinstance(folded, Encoder)
     return folded

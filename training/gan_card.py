@@ -122,6 +122,18 @@ def _how(config: GanConfig, trained: Trained) -> str:
         f"(decay {t.average:g}); of {trained.steps:,} steps, step {trained.best_step:,} had the "
         f"least Fréchet distance to the selection images. {duration(trained.seconds)}. Then the "
         f"encoder: {config.encoder.steps:,} steps, κ {config.encoder.kappa:g}, random masks."
+        f"{_reading(config)}"
+    )
+
+
+def _reading(config: GanConfig) -> str:
+    if config.model.generator_labels == "latents":
+        return ""
+    how = config.reader
+    bent = "turned, stretched and bent a little, " if how.bend else ""
+    return (
+        f" The class is read by a network of its own: {how.epochs} epochs of training images, "
+        f"{bent}under random masks, of which {how.centre:.0%} are the central square."
     )
 
 

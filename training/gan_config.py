@@ -1,6 +1,6 @@
 """The tables of a recipe with `kind = "gan"`: what they hold, and what is allowed.
 
-[model], [train], [encoder], [inpaint], [export], [evaluate] ──► GanConfig
+[model], [train], [encoder], [reader], [inpaint], [export], [evaluate] ──► GanConfig
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from training.config import RecipeConfig, Table
 from training.encoder import EncoderChoices, EncoderTraining
 from training.gan_options import GanTraining, Remedies
 from training.latent_step import Descent
+from training.reader import ReaderTraining
 from training.shapes import LabelHead, Network, Norm, Shape
 
 
@@ -127,6 +128,7 @@ class GanConfig(RecipeConfig):
     model: ModelTable = ModelTable()
     train: GanTraining = GanTraining()
     encoder: EncoderTraining = EncoderTraining()
+    reader: ReaderTraining = ReaderTraining()
     inpaint: InpaintTable = InpaintTable()
     export: ExportTable = ExportTable()
     evaluate: EvaluateTable = EvaluateTable()
@@ -194,6 +196,13 @@ class GanConfig(RecipeConfig):
     def encoder_part(self) -> dict[str, object]:
         """What decides the encoder's weights, beside the players'."""
         return {"encoder": without_defaults(self.encoder, EncoderChoices)}
+
+    def reader_part(self) -> dict[str, object]:
+        """What decides the reader's weights."""
+        return self.model_dump(
+            mode="json",
+            include={"seed": True, "data": True, "model": {"classes"}, "reader": True},
+        )
 
 
 def without_defaults(table: Table, choices: type[Table]) -> dict[str, object]:

@@ -175,7 +175,7 @@ class Encoder(nn.Module):
         self, x: Float[Tensor, "n c side side"], mask: Float[Tensor, "n 1 side side"]
     ) -> Float[Tensor, "n latent"]:
         """z of images in [0, 1]; what lies under a mask of 1 is not looked at."""
-        z: Tensor = self.layers(_seen(x, mask))
+        z: Tensor = self.layers(visible(x, mask))
         return z.flatten(1)
 
     def class_logits(
@@ -183,7 +183,7 @@ class Encoder(nn.Module):
     ) -> Float[Tensor, "n classes"]:
         """Of what is known of the images."""
         assert self.reader is not None, "a generator without labels has no reader"
-        logits: Tensor = self.reader(_seen(x, mask))
+        logits: Tensor = self.reader(visible(x, mask))
         return logits.flatten(1)
 
     def understand(
@@ -194,7 +194,10 @@ class Encoder(nn.Module):
         return self(x, mask), label
 
 
-def _seen(x: Tensor, mask: Tensor) -> Tensor:
+def visible(
+    x: Float[Tensor, "n c side side"], mask: Float[Tensor, "n 1 side side"]
+) -> Float[Tensor, "n seen side side"]:
+    """The channels that an encoder is given: the known pixels in ±1, 0 in the hole; the mask."""
     return torch.cat([(2.0 * x - 1.0) * (1.0 - mask), mask], dim=1)
 
 

@@ -13,7 +13,7 @@ SHAPE = Shape(latent=4, width=4)
 IMAGES = torch.rand(16, 1, 28, 28, generator=torch.Generator().manual_seed(3))
 DATA = Examples(IMAGES, torch.arange(16) % 3)
 LABELLED = Shape(latent=4, width=4, classes=3, labelled=True)
-TINY = EncoderTraining(steps=6, batch=8, read_batch=8, save_every=3, log_every=1)
+TINY = EncoderTraining(steps=6, batch=8, save_every=3, log_every=1)
 
 
 def frozen(shape: Shape = SHAPE) -> Frozen:
@@ -118,25 +118,6 @@ def test_known_pixels_weigh_more_than_the_hole():
     made = players.generator(encoder(IMAGES[:4], masks))
     known_error = ((1 - masks) * (IMAGES[:4] - made).square()).mean()
     assert torch.isclose(heavy - plain, known_error, rtol=1e-4)
-
-
-def test_an_encoder_of_a_labelled_generator_learns_to_read_the_class(tmp_path):
-    stripes = torch.zeros(16, 1, 28, 28)
-    for i in range(16):
-        stripes[i, :, 8 * (i % 3) : 8 * (i % 3) + 8] = 1.0
-    run = Run(tmp_path, resume=False, config={})
-    encoder = train_encoder(
-        Examples(stripes, DATA.labels),
-        frozen=frozen(LABELLED),
-        shape=LABELLED,
-        config=EncoderTraining(steps=40, batch=4, read_batch=16, learning_rate=2e-3, kappa=0.0),
-        seed=2,
-        run=run,
-    )
-    run.close()
-    codes, labels = Encode(encoder)(stripes)
-    assert codes.shape == (16, 4)
-    assert torch.equal(labels, DATA.labels)
 
 
 def test_the_score_of_a_labelled_generator_goes_by_the_class_that_is_read():

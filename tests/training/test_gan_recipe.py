@@ -128,9 +128,7 @@ def test_a_start_that_is_not_there_or_saw_what_is_held_out_is_refused(tmp_path, 
 
 
 def test_a_conditional_recipe_ends_in_a_package_that_takes_labels(tmp_path):
-    recipe, config = load_config(
-        CONFIG.with_name("mnist-cgan.toml"), [*TINY, "encoder.read_batch=8"], smoke=True
-    )
+    recipe, config = load_config(CONFIG.with_name("mnist-cgan.toml"), TINY, smoke=True)
     package = Package(recipe.train(config, workspace(tmp_path)))
     manifest = package.manifest
     assert manifest.labels.names == tuple("0123456789")

@@ -1,6 +1,6 @@
 """The recipe of a GAN: train, encode, export, check, calibrate, evaluate, publish.
 
-[data] ──► train_gan ──► best average ──► train_encoder ──► graphs ──parity──► draft package
+[data] ──► train_gan ──► best average ──► train_encoding ──► graphs ──parity──► draft package
 draft package ──► figures, pictures, card ──► models_store/<name>/<version>/
 """
 
@@ -17,21 +17,21 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
-from service.contract import PackageError, Quality, sha256_of
+from service.contract import PackageError, Quality
 from training.config import ConfigError, Recipe, Workspace
 from training.data import Dataset, load
-from training.encoder import Frozen, restore_encoder, train_encoder
-from training.gan import Examples, Figures, Judgement, Stop, train_gan
+from training.gan import Examples, Figures, Judgement, train_gan
 from training.gan_card import Trained
 from training.gan_config import GanConfig
+from training.gan_encoding import encoding, frozen_players, train_encoding
 from training.gan_evaluation import EvaluationData, package_figures
-from training.gan_export import publish_gan, without_batch_norm
+from training.gan_export import publish_gan
 from training.instruments import Instruments
-from training.networks import Discriminator, Generator, unbound
+from training.networks import Generator
 from training.package import Package
 from training.players import UnfitPlayers
-from training.run import Run, RunConflict, newest_checkpoint, stop_on_signals
-from training.shapes import Critic, Shape
+from training.run import Run, newest_checkpoint, stop_on_signals
+from training.shapes import Shape
 from training.sheets import png_bytes, sheet
 
 JUDGED_SAMPLES = 5000
@@ -70,7 +70,7 @@ def train(config: GanConfig, workspace: Workspace) -> Path:
             raise ConfigError(str(error)) from error
         finally:
             run.close()
-        _train_encoder(config, workspace, data=data, shape=shape, stop=stop)
+        train_encoding(config, workspace, data=data, shape=shape, stop=stop)
     return export(config, workspace)
 
 
@@ -149,68 +149,24 @@ def _samples(
     return torch.cat(parts).numpy()
 
 
-def _train_encoder(
-    config: GanConfig, workspace: Workspace, *, data: Examples, shape: Shape, stop: Stop
-) -> None:
-    """Train the encoder of the chosen generator, or go on with it.
-
-    A run for another generator, or of another `[encoder]` table, is begun again.
-    """
-    state = newest_checkpoint(workspace.run)
-    assert state is not None, "the players have just been trained"
-    frozen = _frozen(state, shape, config.train.critic(), device=workspace.device)
-    part = config.encoder_part() | {"generator": _digest(state["best"]["average"])}
-    folder = workspace.run / "encoder"
-    try:
-        run = Run(folder, resume=True, config=part)
-    except RunConflict:
-        Run.erase(folder)
-        run = Run(folder, resume=True, config=part)
-    try:
-        train_encoder(
-            data,
-            frozen=frozen,
-            shape=shape,
-            config=config.encoder,
-            seed=config.seed,
-            run=run,
-            stop=stop,
-        )
-    finally:
-        run.close()
-
-
 def _trained(config: GanConfig, workspace: Workspace, splits: _Splits) -> Trained:
     players = newest_checkpoint(workspace.run)
     if players is None or not players["best"]:
         raise PackageError(f"{workspace.run} has no generator to export yet: train first")
-    encoder = newest_checkpoint(workspace.run / "encoder")
-    if encoder is None:
-        raise PackageError(f"{workspace.run} has no encoder yet: finish with --resume")
     shape = _shape(config, splits)
-    frozen = _frozen(players, shape, config.train.critic(), device="cpu")
+    understood = encoding(config, workspace, shape=shape)
+    frozen = frozen_players(players, shape, config.train.critic(), device="cpu")
     return Trained(
         generator=frozen.generator,
         discriminator=frozen.discriminator,
-        encoder=restore_encoder(encoder, config.encoder.shape(shape)),
+        encoder=understood.encoder,
         shape=shape,
         steps=int(players["step"]),
         best_step=int(players["best"]["step"]),
         origin=players.get("origin", {}),
-        seconds=float(players["seconds"]) + float(encoder["seconds"]),
+        seconds=float(players["seconds"]) + understood.seconds,
         train=splits.train,
         calibration=splits.calibration,
-    )
-
-
-def _frozen(state: dict[str, Any], shape: Shape, critic: Critic, *, device: str) -> Frozen:
-    generator, discriminator = Generator(shape), Discriminator(shape, critic)
-    generator.load_state_dict(state["best"]["average"])
-    discriminator.load_state_dict(state["discriminator"])
-    return Frozen(
-        generator=without_batch_norm(generator).to(device),
-        discriminator=unbound(discriminator).requires_grad_(False).to(device),
-        latent=shape.latent,
     )
 
 
@@ -246,10 +202,6 @@ def _labels(config: GanConfig, splits: _Splits, *, device: str) -> Tensor | None
             f"{splits.train.name} does not have: set it to 0 to learn without labels"
         )
     return torch.from_numpy(labels).to(device)
-
-
-def _digest(weights: dict[str, Tensor]) -> str:
-    return sha256_of(b"".join(w.contiguous().numpy().tobytes() for w in weights.values()))
 
 
 def _splits(config: GanConfig) -> _Splits:
