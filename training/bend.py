@@ -14,7 +14,8 @@ import math
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn.functional import affine_grid, grid_sample, interpolate
+
+from training.resample import resample
 
 TURN = math.radians(10.0)
 STRETCH = 0.08
@@ -32,15 +33,12 @@ def bent(
     A turns by up to 10°, stretches each axis by up to 8 % and slants by up to 0.12, all uniform;
     d is cubic between 6×6 nodes of normals (Simard et al. 2003, §2, with a field of few numbers).
     """
-    n, side = len(images), images.shape[-1]
+    n = len(images)
     u = torch.rand(n, 4, generator=generator) * 2.0 - 1.0
     nodes = torch.randn(n, 2, NODES, NODES, generator=generator) * FIELD
     turn, slant = TURN * u[:, 0], SLANT * u[:, 3]
     across, down = 1.0 + STRETCH * u[:, 1], 1.0 + STRETCH * u[:, 2]
     cos, sin, zero = torch.cos(turn), torch.sin(turn), torch.zeros(n)
     rows = [cos * across, slant - sin * down, zero, sin * across, cos * down, zero]
-    linear = torch.stack(rows, dim=1).view(n, 2, 3).to(images)
-    field = interpolate(nodes, size=(side, side), mode="bicubic", align_corners=True)
-    grid = affine_grid(linear, list(images.shape), align_corners=False)
-    grid = grid + field.permute(0, 2, 3, 1).to(images)
-    return grid_sample(images, grid, align_corners=False)
+    linear = torch.stack(rows, dim=1).view(n, 2, 3)
+    return resample(images, linear, displacements=nodes)

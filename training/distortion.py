@@ -11,9 +11,9 @@ from __future__ import annotations
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn.functional import affine_grid, grid_sample, interpolate
 
 from training.judge import small_maps
+from training.resample import resample
 
 # Displacements are drawn at this many points a side, and smooth between them.
 ELASTIC_POINTS = 6
@@ -35,12 +35,9 @@ def distort(
         generator: of both.
     """
     n, height, width = len(images), images.shape[2], images.shape[3]
-    maps = small_maps(n, generator=generator, share=affine).to(images)
-    grid = affine_grid(maps, list(images.shape), align_corners=False)
-    if elastic_pixels:
-        points = torch.randn(n, 2, ELASTIC_POINTS, ELASTIC_POINTS, generator=generator)
-        units = 2.0 * elastic_pixels / torch.tensor([width, height])
-        coarse = points.to(images) * units.to(images)[:, None, None]
-        field = interpolate(coarse, size=(height, width), mode="bicubic", align_corners=True)
-        grid = grid + field.permute(0, 2, 3, 1)
-    return grid_sample(images, grid, align_corners=False)
+    maps = small_maps(n, generator=generator, share=affine)
+    if not elastic_pixels:
+        return resample(images, maps)
+    points = torch.randn(n, 2, ELASTIC_POINTS, ELASTIC_POINTS, generator=generator)
+    units = 2.0 * elastic_pixels / torch.tensor([width, height])
+    return resample(images, maps, displacements=points * units[:, None, None])

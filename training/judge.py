@@ -21,11 +21,12 @@ from pydantic import Field
 from safetensors.torch import load as parse_safetensors
 from safetensors.torch import save as dump_safetensors
 from torch import Tensor, nn
-from torch.nn.functional import affine_grid, cross_entropy, grid_sample
+from torch.nn.functional import cross_entropy
 
 from service.contract import sha256_of
 from training.config import Table
 from training.networks import fast, seeded
+from training.resample import resample
 from training.run import check_finite
 
 JUDGES = Path(__file__).parent / "judges"
@@ -188,9 +189,7 @@ def shake(
     images: Float[Tensor, "n c h w"], *, generator: torch.Generator
 ) -> Float[Tensor, "n c h w"]:
     """Each image under its own small affine map: ±12°, ±12 % in size, ±2 pixels of 28."""
-    maps = small_maps(len(images), generator=generator)
-    grid = affine_grid(maps, list(images.shape), align_corners=False)
-    return grid_sample(images, grid, align_corners=False)
+    return resample(images, small_maps(len(images), generator=generator))
 
 
 def small_maps(n: int, *, generator: torch.Generator, share: float = 1.0) -> Float[Tensor, "n 2 3"]:
