@@ -24,7 +24,7 @@ from training.dbn_weights import weights_file
 from training.label_units import log_evidence
 from training.package import Package, publish
 from training.provenance import provenance
-from training.quantised_network import QuantisedDbn, quantise_network, reference_sweep
+from training.quantised_network import QuantisedDbn, reference_sweep
 from training.rbm import base_rate_bias
 
 BASE_RATE_IMAGES = 5000
@@ -39,12 +39,15 @@ def publish_dbn(
     config: DbnConfig,
     workspace: Workspace,
     trained: TrainedDbn,
+    dbn: QuantisedDbn,
     *,
     figures: Sequence[Quality],
     draft: Package | None = None,
 ) -> Path:
-    """Write the package under `store`; with a sheet of samples, where a `draft` can draw it."""
-    dbn = quantise_network(trained.dbn, bits=config.export.bits, guide=trained.guide)
+    """Write the package under `store`; with a sheet of samples, where a `draft` can draw it.
+
+    `dbn` is `trained` in whole numbers, with its guide.
+    """
     functions = dbn_functions(
         dbn,
         base_bias=_base_bias(dbn, trained),

@@ -13,13 +13,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int32
+from jaxtyping import Float, Int32, Int64
 from torch import Tensor
 
 from training.dbn import Dbn, Directed
 from training.guide import Guide
+from training.label_units import with_label
 from training.quantised import Bits, QuantisedRbm, quantise
 from training.rbm import Rbm
+from training.rounding import MOST_ROWS, Moments, binary
 
 
 @dataclass(frozen=True)
@@ -76,9 +78,46 @@ class QuantisedDbn:
         return Dbn(layers=tuple(layers), top=self.top.dequantised(), labels=self.labels)
 
 
-def quantise_network(dbn: Dbn, *, bits: Bits, guide: Guide | None = None) -> QuantisedDbn:
-    """Each layer and direction rounded by itself; a guide to the top machine's step."""
-    top = quantise(dbn.top, bits=bits, labels=dbn.labels)
+@dataclass(frozen=True)
+class NetworkMoments:
+    """Moments on both sides of every matrix, where states are recognised from data.
+
+    A matrix that is directed has units on its far side that make up for nothing.
+    """
+
+    up: tuple[tuple[Moments, Moments], ...]
+    down: tuple[tuple[Moments, Moments], ...]
+    top: tuple[Moments, Moments]
+
+
+def network_moments(
+    dbn: Dbn, p: Float[Tensor, "rows pixels"], y: Int64[Tensor, " rows"]
+) -> NetworkMoments:
+    """Where pixels are drawn from each row's grey values, and hidden units on the way up."""
+    x, y = binary(p[:MOST_ROWS]), y[:MOST_ROWS]
+    up, down = [], []
+    for layer in dbn.layers:
+        q = torch.sigmoid(layer.c + x @ layer.up)
+        h = binary(q)
+        up.append((Moments.of(x), Moments.apart(q)))
+        down.append((Moments.apart(x), Moments.of(h)))
+        x = h
+    v = with_label(x, y, labels=dbn.labels)
+    top = Moments.of(v), Moments.of(torch.sigmoid(dbn.top.c + v @ dbn.top.W))
+    return NetworkMoments(tuple(up), tuple(down), top)
+
+
+def quantise_network(
+    dbn: Dbn, *, bits: Bits, guide: Guide | None = None, moments: NetworkMoments | None = None
+) -> QuantisedDbn:
+    """Each layer and direction rounded by itself; a guide to the top machine's step.
+
+    With `moments` a matrix's weights are rounded together, as in `quantise`.
+    """
+    depth = len(dbn.layers)
+    up_moments = moments.up if moments else (None,) * depth
+    down_moments = moments.down if moments else (None,) * depth
+    top = quantise(dbn.top, bits=bits, labels=dbn.labels, moments=moments.top if moments else None)
 
     def whole(x: Float[Tensor, "labels units"]) -> Int32[np.ndarray, "labels units"]:
         rounded: Int32[np.ndarray, "labels units"] = np.rint(
@@ -88,10 +127,12 @@ def quantise_network(dbn: Dbn, *, bits: Bits, guide: Guide | None = None) -> Qua
 
     return QuantisedDbn(
         up=tuple(
-            quantise(Rbm(W=d.up, b=torch.zeros_like(d.b), c=d.c), bits=bits) for d in dbn.layers
+            quantise(Rbm(W=d.up, b=torch.zeros_like(d.b), c=d.c), bits=bits, moments=known)
+            for d, known in zip(dbn.layers, up_moments, strict=True)
         ),
         down=tuple(
-            quantise(Rbm(W=d.down, b=d.b, c=torch.zeros_like(d.c)), bits=bits) for d in dbn.layers
+            quantise(Rbm(W=d.down, b=d.b, c=torch.zeros_like(d.c)), bits=bits, moments=known)
+            for d, known in zip(dbn.layers, down_moments, strict=True)
         ),
         top=top,
         labels=dbn.labels,

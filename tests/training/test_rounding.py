@@ -7,8 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.training.test_exact import machine
+from training.dbn import Dbn, Directed
 from training.exact import binary_states, visible_distribution
 from training.quantised import quantise
+from training.quantised_network import QuantisedDbn, network_moments, quantise_network
 from training.rbm import Rbm
 from training.rounding import Moments, layer_moments, round_weights
 
@@ -86,3 +88,29 @@ def test_biases_take_up_what_rounding_adds_on_average():
     assert (v @ (whole.W.double() - rbm.W) + whole.c - rbm.c).mean(0).abs().max() <= half
     h = torch.from_numpy(moments[1].mean)
     assert ((whole.W.double() - rbm.W) @ h + whole.b - rbm.b).abs().max() <= half
+
+
+def test_a_directed_layer_stays_closer_to_itself_and_keeps_its_far_side_free_of_biases():
+    generator = torch.Generator().manual_seed(2)
+    causes = (torch.rand(400, 3, generator=generator) < 0.5).float()
+    p = 0.05 + 0.9 * causes.repeat(1, 4)  # four pixels show each
+    up = torch.randn(12, 6, generator=generator)
+    up[0, 0] = 40.0  # so that the step of all is a coarse one
+    layer = Directed(up=up, c=torch.zeros(6), down=up.clone(), b=torch.zeros(12))
+    dbn = Dbn(layers=(layer,), top=machine(6, 4, seed=3).to(torch.float32), labels=0)
+    moments = network_moments(dbn, p, torch.zeros(400, dtype=torch.int64))
+    x = torch.bernoulli(p, generator=generator)
+    h = torch.bernoulli(torch.sigmoid(x @ up), generator=generator)
+
+    def wrong(whole: QuantisedDbn) -> tuple[float, float]:
+        q, d = whole.up[0].dequantised(), whole.down[0].dequantised()
+        assert not q.b.any()
+        assert not d.c.any()
+        above, below = x @ (q.W - up) + q.c, h @ (d.W - up).T + d.b
+        return float(above.square().mean()), float(below.square().mean())
+
+    nearest, together = (
+        wrong(quantise_network(dbn, bits=8, moments=known)) for known in (None, moments)
+    )
+    assert together[0] < 0.8 * nearest[0]
+    assert together[1] < 0.8 * nearest[1]

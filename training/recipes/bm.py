@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
 from rich.console import Console
 
 from service.contract import PackageError, Quality
@@ -22,11 +21,12 @@ from training.bm_export import blocks_of, check_parity, publish_bm
 from training.bm_quantised import quantise_bm
 from training.bm_training import restored, train_bm
 from training.config import ConfigError, Recipe, Workspace
-from training.data import Dataset, load, split_holdout
+from training.data import load
 from training.exact import MOST_UNITS
 from training.package import Package
 from training.rbm_evaluation import EvaluationData
 from training.rbm_training import TrainingData
+from training.recipe_data import rows, splits
 from training.run import Run, newest_checkpoint, stop_on_signals
 
 # A sweep is unrolled: beyond this its graph takes longer to load than to be of use.
@@ -39,15 +39,15 @@ def train(config: BmConfig, workspace: Workspace) -> Path:
     Raises:
         ConfigError: the machine is too large for an exact gradient, or for an exported sweep.
     """
-    seen, held_out = _splits(config)
+    seen, held_out = splits(config)
     _check_size(config, seen.shape)
     run = Run(workspace.run, resume=workspace.resume, config=config.trained_part())
     try:
         with stop_on_signals() as stop:
             train_bm(
                 TrainingData(
-                    images=_rows(seen, workspace.device),
-                    held_out=_rows(held_out, workspace.device),
+                    images=rows(seen, workspace.device),
+                    held_out=rows(held_out, workspace.device),
                     shape=seen.shape,
                 ),
                 model=config.model,
@@ -103,7 +103,7 @@ def export(config: BmConfig, workspace: Workspace) -> Path:
 def evaluate(package: Path, config: BmConfig, quick: bool, device: str) -> Sequence[Quality]:
     """A package's figures again, from its files."""
     opened = Package(package)
-    data = EvaluationData(train=_splits(config)[0], test=load(config.data, "test"))
+    data = EvaluationData(train=splits(config)[0], test=load(config.data, "test"))
     table = config.evaluate.quick() if quick else config.evaluate
     command = f"reverie evaluate {opened.manifest.id}" + (" --quick" if quick else "")
     return package_figures(opened, data, table=table, device=device, command=command)
@@ -111,7 +111,7 @@ def evaluate(package: Path, config: BmConfig, quick: bool, device: str) -> Seque
 
 def _trained(config: BmConfig, workspace: Workspace) -> TrainedBm:
     checkpoint = newest_checkpoint(workspace.run)
-    seen, held_out = _splits(config)
+    seen, held_out = splits(config)
     visible = seen.images[0].size
     machines = None if checkpoint is None else restored(checkpoint, visible=visible)
     if checkpoint is None or machines is None:
@@ -146,19 +146,10 @@ def _check_size(config: BmConfig, shape: tuple[int, int, int]) -> None:
         )
 
 
-def _splits(config: BmConfig) -> tuple[Dataset, Dataset]:
-    """(what is trained on, what is held out)."""
-    return split_holdout(load(config.data, "train"), config.data.holdout, config.seed)
-
-
-def _rows(data: Dataset, device: str) -> torch.Tensor:
-    return torch.from_numpy(data.images.reshape(len(data), -1)).to(device)
-
-
 RECIPE = Recipe(
     config=BmConfig,
     train=train,
     export=export,
     evaluate=evaluate,
-    training_set=lambda config: _splits(config)[0],
+    training_set=lambda config: splits(config)[0],
 )

@@ -10,13 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import torch
 from rich.console import Console
 
 from service.contract import PackageError, Quality
 from training.boltzmann_package import label_names
 from training.config import ConfigError, Recipe, Workspace
-from training.data import Dataset, load, split_holdout
+from training.data import Dataset, load
 from training.dbm import Dbm, MeanField
 from training.dbm_card import TrainedDbm
 from training.dbm_classifier import train_classifier, trained_classifier
@@ -27,21 +26,22 @@ from training.dbm_training import restore_averaged, train_dbm
 from training.package import Package
 from training.quantised_deep import QuantisedDbm, quantise_deep, stack_moments
 from training.rbm import Rbm
-from training.rbm_evaluation import EvaluationData, read_weights
+from training.rbm_evaluation import EvaluationData
 from training.rbm_training import TrainingData
+from training.recipe_data import published, rows, splits
 from training.run import Run, newest_checkpoint, stop_on_signals
 
 
 def train(config: DbmConfig, workspace: Workspace) -> Path:
     """Train, or go on, then evaluate and publish; returns the package's folder."""
-    seen, held_out = _splits(config)
+    seen, held_out = splits(config)
     run = Run(workspace.run, resume=workspace.resume, config=config.trained_part())
     try:
         with stop_on_signals() as stop:
             dbm = train_dbm(
                 TrainingData(
-                    images=_rows(seen, workspace.device),
-                    held_out=_rows(held_out, workspace.device),
+                    images=rows(seen, workspace.device),
+                    held_out=rows(held_out, workspace.device),
                     shape=seen.shape,
                 ),
                 model=config.model,
@@ -73,7 +73,7 @@ def export(config: DbmConfig, workspace: Workspace) -> Path:
             f"{workspace.run} has no checkpoint of all layers together to export: train on with "
             "--resume"
         )
-    seen, held_out = _splits(config)
+    seen, held_out = splits(config)
     whole = _whole(config, dbm, seen)
     trained = TrainedDbm(
         dbm=dbm,
@@ -115,7 +115,7 @@ def export(config: DbmConfig, workspace: Workspace) -> Path:
 def evaluate(package: Path, config: DbmConfig, quick: bool, device: str) -> Sequence[Quality]:
     """A package's figures again, from its files."""
     opened = Package(package)
-    data = EvaluationData(train=_splits(config)[0], test=load(config.data, "test"))
+    data = EvaluationData(train=splits(config)[0], test=load(config.data, "test"))
     table = config.evaluate.quick() if quick else config.evaluate
     command = f"reverie evaluate {opened.manifest.id}" + (" --quick" if quick else "")
     return package_figures(opened, data, table=table, device=device, command=command)
@@ -153,20 +153,19 @@ def _start(config: DbmConfig, workspace: Workspace) -> Rbm | None:
     """
     if config.model.start is None or config.pretrain:
         return None
-    name, _, version = config.model.start.partition("@")
-    rbm = read_weights(Package(workspace.store / name / version))
+    rbm = published(config.model.start, workspace)
     if len(rbm.c) != config.model.hidden[0]:
         raise ConfigError(
             f"model.start={config.model.start} has {len(rbm.c)} hidden units: set model.hidden to "
             f"[{len(rbm.c)}, …], not to {list(config.model.hidden)}"
         )
-    return rbm.to(workspace.device)
+    return rbm
 
 
 def _whole(config: DbmConfig, dbm: Dbm, seen: Dataset) -> QuantisedDbm:
     """The machine as its package has it; the classifier's inputs come from its mean-field."""
     dbm = dbm.to("cpu")
-    moments = stack_moments(dbm, _rows(seen, "cpu"), _posterior(config))
+    moments = stack_moments(dbm, rows(seen, "cpu"), _posterior(config))
     return quantise_deep(dbm, bits=config.export.bits, moments=moments)
 
 
@@ -175,19 +174,10 @@ def _posterior(config: DbmConfig) -> MeanField:
     return MeanField(updates=config.export.mean_field_updates, tolerance=0.0)
 
 
-def _splits(config: DbmConfig) -> tuple[Dataset, Dataset]:
-    """(what is trained on, what is held out)."""
-    return split_holdout(load(config.data, "train"), config.data.holdout, config.seed)
-
-
-def _rows(data: Dataset, device: str) -> torch.Tensor:
-    return torch.from_numpy(data.images.reshape(len(data), -1)).to(device)
-
-
 RECIPE = Recipe(
     config=DbmConfig,
     train=train,
     export=export,
     evaluate=evaluate,
-    training_set=lambda config: _splits(config)[0],
+    training_set=lambda config: splits(config)[0],
 )

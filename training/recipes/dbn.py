@@ -25,7 +25,7 @@ from training.classifier import (
     with_softmax,
 )
 from training.config import ConfigError, Recipe, Workspace
-from training.data import Dataset, load, split_holdout
+from training.data import Dataset, load
 from training.dbn import Dbn
 from training.dbn_card import TrainedDbn
 from training.dbn_config import DbnConfig
@@ -34,9 +34,10 @@ from training.dbn_export import check_parity, publish_dbn
 from training.dbn_training import LabelledImages, restore_averaged, train_dbn
 from training.guide import Guide, restored_guide, train_guide
 from training.package import Package
-from training.quantised_network import quantise_network
+from training.quantised_network import QuantisedDbn, network_moments, quantise_network
 from training.rbm import Rbm
-from training.rbm_evaluation import EvaluationData, read_weights
+from training.rbm_evaluation import EvaluationData
+from training.recipe_data import published, rows, splits
 from training.run import Run, newest_checkpoint, stop_on_signals
 
 CLASSIFIER_FOLDER = "classifier"
@@ -45,14 +46,14 @@ GUIDE_FOLDER = "guide"
 
 def train(config: DbnConfig, workspace: Workspace) -> Path:
     """Train, or go on, then evaluate and publish; returns the package's folder."""
-    seen, held_out = _splits(config)
+    seen, held_out = splits(config)
     run = Run(workspace.run, resume=workspace.resume, config=config.trained_part())
     try:
         with stop_on_signals() as stop:
             dbn = train_dbn(
                 LabelledImages(
-                    images=_rows(seen, workspace.device),
-                    held_out=_rows(held_out, workspace.device),
+                    images=rows(seen, workspace.device),
+                    held_out=rows(held_out, workspace.device),
                     shape=seen.shape,
                     labels=_labels(seen, workspace.device),
                     held_out_labels=_labels(held_out, workspace.device),
@@ -78,7 +79,7 @@ def export(config: DbnConfig, workspace: Workspace) -> Path:
     Raises:
         PackageError: there is no checkpoint of the whole network, or the graphs disagree with it.
     """
-    seen, held_out = _splits(config)
+    seen, held_out = splits(config)
     labels = len(label_names(seen)) if config.model.labels else 0
     checkpoint = newest_checkpoint(workspace.run)
     dbn = None if checkpoint is None else restore_averaged(checkpoint, labels=labels)
@@ -98,9 +99,11 @@ def export(config: DbnConfig, workspace: Workspace) -> Path:
     )
     console = Console(stderr=True)
     console.print("exporting a draft")
-    draft = Package(publish_dbn(workspace.run / "draft", config, workspace, trained, figures=()))
-    exported = quantise_network(dbn, bits=config.export.bits, guide=trained.guide)
-    check_parity(draft, exported, seed=config.seed)
+    whole = _whole(config, dbn, seen, guide=trained.guide)
+    draft = Package(
+        publish_dbn(workspace.run / "draft", config, workspace, trained, whole, figures=())
+    )
+    check_parity(draft, whole, seed=config.seed)
     console.print("evaluating the exported weights")
     data = EvaluationData(train=seen, test=load(config.data, "test"))
     figures = package_figures(
@@ -119,13 +122,24 @@ def export(config: DbnConfig, workspace: Workspace) -> Path:
         command=f"reverie export {workspace.run}",
     )
     figures.insert(1, unrounded)
-    return publish_dbn(workspace.store, config, workspace, trained, figures=figures, draft=draft)
+    return publish_dbn(
+        workspace.store, config, workspace, trained, whole, figures=figures, draft=draft
+    )
+
+
+def _whole(
+    config: DbnConfig, dbn: Dbn, seen: Dataset, *, guide: Guide | None = None
+) -> QuantisedDbn:
+    """What is exported: rounded with an eye on what its units do with the training images."""
+    dbn = dbn.to("cpu")
+    moments = network_moments(dbn, rows(seen, "cpu"), _labels(seen, "cpu"))
+    return quantise_network(dbn, bits=config.export.bits, guide=guide, moments=moments)
 
 
 def evaluate(package: Path, config: DbnConfig, quick: bool, device: str) -> Sequence[Quality]:
     """A package's figures again, from its files."""
     opened = Package(package)
-    data = EvaluationData(train=_splits(config)[0], test=load(config.data, "test"))
+    data = EvaluationData(train=splits(config)[0], test=load(config.data, "test"))
     table = config.evaluate.quick() if quick else config.evaluate
     command = f"reverie evaluate {opened.manifest.id}" + (" --quick" if quick else "")
     return package_figures(opened, data, table=table, device=device, command=command)
@@ -152,8 +166,8 @@ def _train_guide(
     )
     try:
         train_guide(
-            quantise_network(dbn, bits=config.export.bits).dequantised().to(workspace.device),
-            _rows(seen, workspace.device),
+            _whole(config, dbn, seen).dequantised().to(workspace.device),
+            rows(seen, workspace.device),
             _labels(seen, workspace.device),
             table=config.guide,
             seed=config.seed,
@@ -185,8 +199,8 @@ def _train_classifier(
     try:
         fine_tune(
             unrolled(dbn, labels=len(label_names(seen))),
-            LabelledData([_rows(seen, workspace.device)], _labels(seen, workspace.device)),
-            LabelledData([_rows(held_out, workspace.device)], _labels(held_out, workspace.device)),
+            LabelledData([rows(seen, workspace.device)], _labels(seen, workspace.device)),
+            LabelledData([rows(held_out, workspace.device)], _labels(held_out, workspace.device)),
             table=config.classify,
             seed=config.seed,
             run=run,
@@ -213,24 +227,14 @@ def _start(config: DbnConfig, workspace: Workspace) -> Rbm | None:
     """
     if config.model.start is None or config.pretrain:
         return None
-    name, _, version = config.model.start.partition("@")
-    rbm = read_weights(Package(workspace.store / name / version))
+    rbm = published(config.model.start, workspace)
     visible, hidden = rbm.W.shape
     if hidden != config.model.hidden[0] or visible > config.model.hidden[1]:
         raise ConfigError(
             f"model.start={config.model.start} has {visible} visible and {hidden} hidden units: "
             f"set model.hidden to [{hidden}, {visible} or more], not to {list(config.model.hidden)}"
         )
-    return rbm.to(workspace.device)
-
-
-def _splits(config: DbnConfig) -> tuple[Dataset, Dataset]:
-    """(what is trained on, what is held out)."""
-    return split_holdout(load(config.data, "train"), config.data.holdout, config.seed)
-
-
-def _rows(data: Dataset, device: str) -> torch.Tensor:
-    return torch.from_numpy(data.images.reshape(len(data), -1)).to(device)
+    return rbm
 
 
 def _labels(data: Dataset, device: str) -> torch.Tensor:
@@ -244,5 +248,5 @@ RECIPE = Recipe(
     train=train,
     export=export,
     evaluate=evaluate,
-    training_set=lambda config: _splits(config)[0],
+    training_set=lambda config: splits(config)[0],
 )

@@ -7,7 +7,6 @@ draft package ──► figures, pictures, card ──► models_store/<name>/<v
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from rich.console import Console
 from service.contract import PackageError, Quality
 from training.boltzmann_package import label_names
 from training.config import ConfigError, Recipe, Workspace
-from training.data import Dataset, load, split_holdout
+from training.data import Dataset, load
 from training.label_units import with_label
 from training.package import Package
 from training.quantised import QuantisedRbm, quantise
@@ -31,35 +30,27 @@ from training.rbm_evaluation import (
     ais_figure,
     ladder_figure,
     package_figures,
-    read_weights,
 )
 from training.rbm_export import check_parity, publish_rbm
 from training.rbm_training import TrainingData, restore_averaged, train_rbm
+from training.recipe_data import published, rows, splits
 from training.rounding import layer_moments
 from training.run import Run, newest_checkpoint, stop_on_signals
 from training.trajectory import Ladder, LadderRule
 
 
-@dataclass(frozen=True)
-class _Splits:
-    """The data of a recipe: what is trained on, what is held out, what is tested on."""
-
-    train: Dataset
-    held_out: Dataset
-
-
 def train(config: RbmConfig, workspace: Workspace) -> Path:
     """Train, or go on, then evaluate and publish; returns the package's folder."""
-    splits = _splits(config)
-    labels = _labels(config, splits.train)
+    seen, held_out = splits(config)
+    labels = _labels(config, seen)
     run = Run(workspace.run, resume=workspace.resume, config=config.trained_part())
     try:
         with stop_on_signals() as stop:
             train_rbm(
                 TrainingData(
-                    images=_rows(splits.train, workspace.device, labels=labels),
-                    held_out=_rows(splits.held_out, workspace.device, labels=labels),
-                    shape=splits.train.shape,
+                    images=_units(seen, workspace.device, labels=labels),
+                    held_out=_units(held_out, workspace.device, labels=labels),
+                    shape=seen.shape,
                 ),
                 model=config.model,
                 train=config.train,
@@ -83,14 +74,14 @@ def export(config: RbmConfig, workspace: Workspace) -> Path:
     checkpoint = newest_checkpoint(workspace.run)
     if checkpoint is None:
         raise PackageError(f"{workspace.run} has no checkpoint to export: train first")
-    splits = _splits(config)
+    seen, held_out = splits(config)
     trained = Trained(
         rbm=restore_averaged(checkpoint),
         steps=int(checkpoint["step"]),
         seconds=float(checkpoint["seconds"]),
-        train=splits.train,
-        held_out=splits.held_out,
-        labels=_labels(config, splits.train),
+        train=seen,
+        held_out=held_out,
+        labels=_labels(config, seen),
     )
     console = Console(stderr=True)
     console.print("exporting a draft")
@@ -100,7 +91,7 @@ def export(config: RbmConfig, workspace: Workspace) -> Path:
     )
     check_parity(draft, whole, seed=config.seed, labels=trained.labels)
     console.print("evaluating the exported weights")
-    data = EvaluationData(train=splits.train, test=load(config.data, "test"))
+    data = EvaluationData(train=seen, test=load(config.data, "test"))
     figures = package_figures(
         draft,
         data,
@@ -116,8 +107,8 @@ def export(config: RbmConfig, workspace: Workspace) -> Path:
 
 def _whole(config: RbmConfig, trained: Trained) -> QuantisedRbm:
     """What is exported: rounded with an eye on what its units do with the training images."""
-    rows = _rows(trained.train, "cpu", labels=trained.labels)
-    moments = layer_moments(trained.rbm.to("cpu"), rows)
+    units = _units(trained.train, "cpu", labels=trained.labels)
+    moments = layer_moments(trained.rbm.to("cpu"), units)
     return quantise(trained.rbm, bits=config.export.bits, moments=moments)
 
 
@@ -153,7 +144,7 @@ def _of_float_weights(
 def evaluate(package: Path, config: RbmConfig, quick: bool, device: str) -> Sequence[Quality]:
     """A package's figures again, from its files."""
     opened = Package(package)
-    data = EvaluationData(train=_splits(config).train, test=load(config.data, "test"))
+    data = EvaluationData(train=splits(config)[0], test=load(config.data, "test"))
     table = config.evaluate.quick() if quick else config.evaluate
     command = f"reverie evaluate {opened.manifest.id}" + (" --quick" if quick else "")
     return package_figures(opened, data, table=table, device=device, command=command)
@@ -168,33 +159,25 @@ def _start(config: RbmConfig, workspace: Workspace) -> Rbm | None:
     """
     if config.model.start is None or workspace.smoke:  # a smoke run has a store of its own
         return None
-    name, _, version = config.model.start.partition("@")
-    rbm = read_weights(Package(workspace.store / name / version))
+    rbm = published(config.model.start, workspace)
     if len(rbm.c) != config.model.hidden:
         raise ConfigError(
             f"model.start={config.model.start} has {len(rbm.c)} hidden units: set model.hidden to "
             f"that, not to {config.model.hidden}"
         )
-    return rbm.to(workspace.device)
-
-
-def _splits(config: RbmConfig) -> _Splits:
-    whole = load(config.data, "train")
-    train_part, held_out = split_holdout(whole, config.data.holdout, config.seed)
-    return _Splits(train=train_part, held_out=held_out)
+    return rbm
 
 
 def _labels(config: RbmConfig, data: Dataset) -> int:
     return len(label_names(data)) if config.model.labels else 0
 
 
-def _rows(data: Dataset, device: str, *, labels: int) -> torch.Tensor:
+def _units(data: Dataset, device: str, *, labels: int) -> torch.Tensor:
     """Grey values, and 0/1 label units after them."""
-    pixels = torch.from_numpy(data.images.reshape(len(data), -1))
     if not labels:
-        return pixels.to(device)
+        return rows(data, device)
     assert data.labels is not None, "label_names has looked"
-    return with_label(pixels, torch.from_numpy(data.labels), labels=labels).to(device)
+    return with_label(rows(data, "cpu"), torch.from_numpy(data.labels), labels=labels).to(device)
 
 
 RECIPE = Recipe(
@@ -202,5 +185,5 @@ RECIPE = Recipe(
     train=train,
     export=export,
     evaluate=evaluate,
-    training_set=lambda config: _splits(config).train,
+    training_set=lambda config: splits(config)[0],
 )
