@@ -129,7 +129,7 @@ def _weights_note(dbm: QuantisedDbm) -> str:
     return (
         f"`weights.safetensors` holds `weight.1` … `weight.{depth}` [lower, upper] and `bias.0` … "
         f"`bias.{depth}`: integers, of {dbm.bits} bits the weights, each to be taken times its "
-        "`.step`. They are the model. E = −Σ b^l·h^l − Σ h^{{l−1}}ᵀW^l h^l, with "
+        "`.step`. They are the model. E = −Σ b^l·h^l − Σ h^{l−1}ᵀW^l h^l, with "
         "h⁰ the visible units. Sweeps add integers and compare with logistic noise, so that they "
         "depend on no batch size, thread count or device."
     )

@@ -62,9 +62,12 @@ def test_too_few_test_images_are_refused():
         reference_of(noise(9), noise(2), judge=None)
 
 
-@pytest.mark.parametrize("name", ["mnist-dcgan", "mnist-rbm", "digits-rbm", "digits-bm"])
+PICTURED = ["mnist-dcgan", "mnist-rbm", "mnist-dbn", "digits-rbm", "digits-bm"]
+
+
+@pytest.mark.parametrize("name", PICTURED)
 def test_the_published_models_carry_a_reference(name):
-    package = STORE / name / "1"
+    (package,) = (STORE / name).iterdir()
     manifest = read_package(package)
     real = read_reference(package, manifest)
     assert real is not None

@@ -12,6 +12,8 @@ from typer.testing import CliRunner
 
 from service.contract import read_package
 from training import cli
+from training.boltzmann_package import read_tensors
+from training.package import Package
 from training.run import stop_on_signals
 
 RECIPE = """
@@ -83,14 +85,16 @@ def test_training_publishes_a_package_with_figures_and_pictures(trained):
 
 def test_the_published_weights_are_the_dequantised_integers(trained):
     package = trained / "store" / "tiny-rbm" / "1"
-    tensors = load_safetensors((package / "weights.safetensors").read_bytes())
-    assert {k: v.shape for k, v in tensors.items()} == {
+    kept = load_safetensors((package / "weights.safetensors").read_bytes())
+    assert kept["weight.1"].dtype == np.int8
+    tensors = read_tensors(Package(package))
+    assert {k: tuple(v.shape) for k, v in tensors.items()} == {
         "weight.1": (64, 8),
         "bias.0": (64,),
         "bias.1": (8,),
     }
     step = read_package(package).provenance["weight_step"]
-    multiples = tensors["weight.1"] / step
+    multiples = tensors["weight.1"].numpy() / step
     np.testing.assert_allclose(multiples, np.rint(multiples), atol=1e-3)
     assert np.abs(multiples).max() <= 127.001
 
