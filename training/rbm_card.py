@@ -148,6 +148,6 @@ def _weights_note(rbm: QuantisedRbm, *, labels: int) -> str:
         f"`weights.safetensors` holds `weight.1` [{rbm.visible}, {rbm.hidden}], `bias.0` and "
         f"`bias.1`{last}: integers, of {rbm.bits} bits the weights, each to be taken times its "
         f"`.step` of {float(rbm.step):.6g}. They are the model. "
-        "E(v, h) = −b·v − c·h − vᵀWh. Sweeps add integers and compare with a table of 65,536 log-odds, so that they depend on no batch "
-        "size, thread count or device."
+        "E(v, h) = −b·v − c·h − vᵀWh. Sweeps add integers and compare with a table of 65,536 "
+        "log-odds, so that they depend on no batch size, thread count or device."
     )
