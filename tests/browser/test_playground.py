@@ -88,6 +88,7 @@ def test_samples_are_there_on_arrival_and_repeat_with_their_seed(visitor: Visito
 
 def test_two_samples_make_an_animated_walk(visitor: Visitor):
     visitor.choose_model("digits@1")
+    assert not visitor.see("#sample-form [name=label]").is_displayed()  # it takes none
     for i in (3, 8):
         visitor.samples()[i].click()
     images = visitor.until(lambda: visitor.all("#walk img"))

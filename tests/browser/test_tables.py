@@ -30,6 +30,15 @@ def test_rows_are_shown_as_a_table_and_what_is_for_images_is_hidden(visitor: Vis
     assert visitor.complaints() == []
 
 
+def test_rows_of_one_label_are_drawn(visitor: Visitor):
+    Select(visitor.see("#sample-form [name=label]")).select_by_visible_text("dog")
+    visitor.see("#sample-form .primary").click()
+    kinds = "#rows tbody td:nth-of-type(5)"
+    visitor.until(lambda: {cell.text for cell in visitor.all(kinds)} == {"dog"})
+    assert '"labels":["dog"]' in visitor.see("#curl").get_property("textContent").replace(" ", "")
+    assert visitor.complaints() == []
+
+
 def test_a_row_is_edited_and_its_empty_cells_are_filled_in(visitor: Visitor):
     visitor.see("#rows tbody tr button").click()
     weight = visitor.see("[data-column=weight]")

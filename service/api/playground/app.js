@@ -124,8 +124,12 @@ async function choose() {
   if (table) $("cells").replaceChildren(...fieldsFor(page.data.columns));
   else if (editor.shape.join() !== page.data.shape.join()) editor.resize(page.data.shape);
   const chain = Boolean(page.functions?.sweep);
+  const told = Object.values(page.functions || {}).some((f) => f.inputs?.some((i) => i.role === "label"));
+  const label = told || Boolean(page.data.label_column);
+  const names = label ? page.labels : [];
+  $("sample-form").elements.label.replaceChildren(new Option("any", ""), ...names.map((name) => new Option(name)));
   document.querySelectorAll("[data-for]").forEach((e) => {
-    const kinds = { latent: !chain && page.latent, chain, colour: channels === 3, image: !table, table };
+    const kinds = { latent: !chain && page.latent, chain, colour: channels === 3, image: !table, table, label };
     e.hidden = !kinds[e.dataset.for];
   });
   for (const operation of ["interpolate", "inpaint", "score"]) enable(operation);
@@ -164,12 +168,14 @@ function forget() {
 // Sample ────────────────────────────────────────────────────────────────────────────────────────
 
 async function sample() {
-  const request = fieldsOf($("sample-form"));
+  const { label, ...request } = fieldsOf($("sample-form"));
+  if (label !== undefined) request.labels = [label];
   if (page.data.kind === "table") return sampleRows(request);
   const { content, exchange } = await ask("sample", request, "application/x-npy");
-  const { n, seed, values, ...others } = request;
+  const { n, seed, values, labels, ...others } = request;
   drawn = { ...readNpy(content), seed: exchange.seed === null ? null : Number(exchange.seed) };
-  drawn.plain = Object.keys(others).length === 0 && values !== "sample";
+  drawn.labels = page.functions.generate ? labels : undefined;
+  drawn.plain = Object.keys(others).length === 0 && values !== "sample" && drawn.labels === labels;
   ends = [];
   $("samples").replaceChildren(...Array.from({ length: drawn.shape[0] }, (_, i) => sampleTile(i)));
   const origin = drawn.seed === null ? "from the model’s running chains" : `with seed ${drawn.seed}`;
@@ -259,6 +265,7 @@ const pointOf = (row) => (drawn.seed === null
 
 async function interpolate() {
   const request = { points: ends.map(pointOf), ...fieldsOf($("interpolate-form")) };
+  if (drawn.labels) request.labels = drawn.labels;
   const film = await ask("interpolate", request, "image/png");
   const pictures = [picture(film.content, "image/png", "The frames side by side", "film")];
   if (!calm) {
