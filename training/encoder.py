@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from training.config import Table
 from training.export import fold_batch_norm
 from training.gan import Examples, Stop, batch_rows, cosine, never
+from training.learner import Learner
 from training.masks import random_masks
 from training.networks import Discriminator, Encoder, Shape, fast, seeded
 from training.run import Interrupted, Run, check_finite
@@ -123,8 +124,9 @@ def train_encoder(
     """
     encoder = seeded(lambda: fast(Encoder(config.shape(shape))), seed=seed + 3)
     encoder = encoder.to(data.images.device)
-    learner = _Learner(
-        encoder=encoder,
+    learner = Learner(
+        "encoder",
+        encoder,
         optimizer=torch.optim.Adam(encoder.parameters()),
         noise=torch.Generator().manual_seed(seed + 4),
     )
@@ -149,36 +151,8 @@ def train_encoder(
     return encoder.eval().requires_grad_(False)
 
 
-@dataclass
-class _Learner:
-    """Everything that this training changes; `state` and `restore` are inverse."""
-
-    encoder: Encoder
-    optimizer: torch.optim.Adam
-    noise: torch.Generator
-    seconds: float = 0.0
-
-    def state(self) -> dict[str, Any]:
-        return {
-            "encoder": self.encoder.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "noise": self.noise.get_state(),
-            "seconds": self.seconds,
-        }
-
-    def restore(self, state: dict[str, Any] | None) -> int:
-        """Take up a checkpoint, if there is one; returns the steps done."""
-        if state is None:
-            return 0
-        self.encoder.load_state_dict(state["encoder"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.noise.set_state(state["noise"])
-        self.seconds = state["seconds"]
-        return int(state["step"])
-
-
 def _encoder_step(
-    learner: _Learner, frozen: Frozen, real: Examples, *, config: EncoderTraining, step: int
+    learner: Learner[Encoder], frozen: Frozen, real: Examples, *, config: EncoderTraining, step: int
 ) -> dict[str, float]:
     """One step of Adam on fresh masks and codes."""
     rate = config.learning_rate * cosine(step / config.steps, last=0.02)
@@ -189,7 +163,7 @@ def _encoder_step(
     )
     z = torch.randn(config.batch // 2, frozen.latent, generator=learner.noise)
     losses = encoder_losses(
-        learner.encoder, frozen, real, masks=masks.to(device), z=z.to(device), config=config
+        learner.network, frozen, real, masks=masks.to(device), z=z.to(device), config=config
     )
     total = torch.stack(list(losses.values())).sum()
     learner.optimizer.zero_grad()

@@ -10,8 +10,6 @@ the centre of a digit removed, whether the filled image still shows it is decide
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
-from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -23,6 +21,7 @@ from training.bend import bent
 from training.bodies import reader_body
 from training.gan import Examples, Stop, batch_rows, never
 from training.judge import JudgeTraining
+from training.learner import Learner
 from training.masks import random_masks
 from training.networks import fast, seeded, visible
 from training.run import Interrupted, Run, check_finite
@@ -46,34 +45,6 @@ class ReaderTraining(JudgeTraining):
         return self.epochs * max(images // self.batch, 1)
 
 
-@dataclass
-class _Learner:
-    """Everything that this training changes; `state` and `restore` are inverse."""
-
-    reader: nn.Sequential
-    optimizer: torch.optim.AdamW
-    noise: torch.Generator
-    seconds: float = 0.0
-
-    def state(self) -> dict[str, Any]:
-        return {
-            "reader": self.reader.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "noise": self.noise.get_state(),
-            "seconds": self.seconds,
-        }
-
-    def restore(self, state: dict[str, Any] | None) -> int:
-        """Take up a checkpoint, if there is one; returns the steps done."""
-        if state is None:
-            return 0
-        self.reader.load_state_dict(state["reader"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.noise.set_state(state["noise"])
-        self.seconds = state["seconds"]
-        return int(state["step"])
-
-
 def train_reader(
     data: Examples,
     *,
@@ -90,8 +61,9 @@ def train_reader(
         TrainingDiverged: the loss is not finite.
     """
     reader = seeded(lambda: fast(reader_body(shape)), seed=seed + 5).to(data.images.device)
-    learner = _Learner(
-        reader=reader,
+    learner = Learner(
+        "reader",
+        reader,
         optimizer=torch.optim.AdamW(reader.parameters(), weight_decay=config.weight_decay),
         noise=torch.Generator().manual_seed(seed + 6),
     )
@@ -114,9 +86,11 @@ def train_reader(
     return reader.eval().requires_grad_(False)
 
 
-def _step(learner: _Learner, real: Examples, *, config: ReaderTraining, step: int) -> float:
+def _step(
+    learner: Learner[nn.Sequential], real: Examples, *, config: ReaderTraining, step: int
+) -> float:
     """One step of AdamW on fresh masks; returns the loss."""
-    loss = reading_loss(learner.reader, real, config=config, noise=learner.noise)
+    loss = reading_loss(learner.network, real, config=config, noise=learner.noise)
     learner.optimizer.zero_grad()
     torch.autograd.backward([loss])
     learner.optimizer.step()
