@@ -139,7 +139,7 @@ def _first_request(engine: Engine, url: str) -> str | None:
     if not able:
         return None
     drawn = isinstance(able[0].data, ImageData)
-    media, file = ("image/png", "digits.png") if drawn else ("text/csv", "rows.csv")
+    media, file = ("image/png", "samples.png") if drawn else ("text/csv", "rows.csv")
     return (
         f"curl -s {url}/v1/models/{able[0].name}/sample -H 'Accept: {media}' "
         f'--json \'{{"n": 64, "seed": 7}}\' -o {file}'
