@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver import ActionChains, Chrome, Keys
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
@@ -28,7 +29,9 @@ class Visitor:
         return self.browser.find_elements(By.CSS_SELECTOR, selector)
 
     def until(self, condition: Callable[[], Any]) -> Any:
-        return WebDriverWait(self.browser, 30).until(lambda _: condition())
+        # The page may replace what a condition is reading: it is read again.
+        redrawn = [StaleElementReferenceException]
+        return WebDriverWait(self.browser, 30, 0.1, redrawn).until(lambda _: condition())
 
     def enter(self, form: str, **fields: object) -> None:
         for name, value in fields.items():
