@@ -184,17 +184,6 @@ def unnormalised_bound(dbm: Dbm, mu: Layers) -> Float[Tensor, " batch"]:
     return torch.stack(entropies).sum(0) - dbm.energy(mu)
 
 
-def mean_bound(
-    dbm: Dbm, v: Float[Tensor, "n visible"], *, log_z: float, rule: MeanField, batch: int = 1000
-) -> float:
-    """Mean over binary images of the variational bound on log p(v), in nats."""
-    parts = [
-        unnormalised_bound(dbm, mean_field(dbm, rows, rule)).double()
-        for rows in torch.split(v, batch)
-    ]
-    return float(torch.cat(parts).mean()) - log_z
-
-
 def binary_entropy(p: Float[Tensor, "batch units"]) -> Float[Tensor, "batch units"]:
     """-p log p - (1 - p) log(1 - p) in nats; 0 at the ends."""
     return -torch.xlogy(p, p) - torch.xlogy(1 - p, 1 - p)

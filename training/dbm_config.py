@@ -68,7 +68,13 @@ class JointTable(TrainTable):
     mean_field_damping: float = Field(
         0.0, ge=0, lt=1, description="Share of the old probabilities that a round keeps."
     )
-
+    posterior_sweeps: int = Field(
+        0,
+        ge=0,
+        le=1000,
+        description="Gibbs sweeps of the hidden layers from mean-field, with the data held; 0 "
+        "learns from mean-field itself: the bound, in place of the likelihood.",
+    )
     upper_share: float = Field(
         1.0,
         gt=0,
@@ -86,6 +92,7 @@ class JointTable(TrainTable):
                 tolerance=self.mean_field_tolerance,
                 damping=self.mean_field_damping,
             ),
+            posterior_sweeps=self.posterior_sweeps,
             offset_rate=self.offset_rate if self.offsets == "data" else None,
             momentum=self.momentum,
             weight_decay=self.weight_decay,
@@ -142,6 +149,7 @@ class DbmConfig(RecipeConfig):
         # Keys that came later are not named at their defaults, so that older runs can be resumed.
         if self.model.start is None:
             del part["model"]["start"]
-        if self.train.upper_share == 1.0:
-            del part["train"]["upper_share"]
+        for key, default in (("upper_share", 1.0), ("posterior_sweeps", 0)):
+            if getattr(self.train, key) == default:
+                del part["train"][key]
         return part

@@ -3,63 +3,27 @@
 data ──mean-field──► <h^{l-1} h^lᵀ>, <h^l> of the data ──┐
 particles ──k sweeps──► the same of the model ───────────┴─► centred gradient ──► W, b ──► average
 
-Salakhutdinov & Hinton (2009), §3; the centring is that of Melchior, Fischer & Wiskott (2016).
+Salakhutdinov & Hinton (2009), §3.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from itertools import pairwise
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from training.dbm import Dbm, Layers, MeanField, Precision, mean_field, rounded
+from training.dbm import Dbm, MeanField, Precision, mean_field, rounded
+from training.dbm_gradient import (
+    Statistics,
+    centred_gradient,
+    half_summed,
+    posterior_statistics,
+    statistics,
+)
 from training.rbm import draw
-
-
-@dataclass(frozen=True)
-class Statistics:
-    """Means over a batch.
-
-    Attributes:
-        pairs: pairs[l - 1] = <h^{l-1} h^lᵀ>.
-        means: means[l] = <h^l>.
-    """
-
-    pairs: tuple[Float[Tensor, "lower upper"], ...]
-    means: tuple[Float[Tensor, " units"], ...]
-
-
-def statistics(h: Layers) -> Statistics:
-    """The sufficient statistics of layers that are independent given the batch's row."""
-    return Statistics(
-        pairs=tuple(lower.T @ upper / len(lower) for lower, upper in pairwise(h)),
-        means=tuple(layer.mean(0) for layer in h),
-    )
-
-
-def centred_gradient(
-    *, data: Statistics, model: Statistics, offsets: tuple[Float[Tensor, " units"], ...]
-) -> Dbm:
-    """The centred gradient in the parameters of the ordinary machine, in its shape: ascend it.
-
-    ∇W^l = <(h^{l-1} - o^{l-1})(h^l - o^l)ᵀ>_data - the same under the model
-    ∇b^l = <h^l>_data - <h^l>_model - (∇W^l)ᵀ o^{l-1} - ∇W^{l+1} o^{l+1}
-
-    With o = 0 it is the plain gradient.
-    """
-    d = [seen - dreamt for seen, dreamt in zip(data.means, model.means, strict=True)]
-    W, b = [], list(d)
-    for i, (seen, dreamt) in enumerate(zip(data.pairs, model.pairs, strict=True)):
-        step = seen - dreamt
-        step = step - torch.outer(offsets[i], d[i + 1]) - torch.outer(d[i], offsets[i + 1])
-        b[i] = b[i] - step @ offsets[i + 1]
-        b[i + 1] = b[i + 1] - offsets[i] @ step
-        W.append(step)
-    return Dbm(W=tuple(W), b=tuple(b))
 
 
 @dataclass(frozen=True)
@@ -69,6 +33,7 @@ class LearningRule:
     Attributes:
         sweeps: block Gibbs sweeps k between updates.
         mean_field: how far the posterior of the data is driven.
+        posterior_sweeps: block Gibbs sweeps of the posterior from there; 0 learns from mean-field.
         offset_rate: share of the newest batch in the centring offsets' exponential average; None
             switches centring off.
         momentum: of the update.
@@ -81,6 +46,7 @@ class LearningRule:
 
     sweeps: int
     mean_field: MeanField = field(default_factory=MeanField)
+    posterior_sweeps: int = 0
     offset_rate: float | None = 0.01
     momentum: float = 0.0
     weight_decay: float = 0.0
@@ -195,47 +161,52 @@ def update(
         generator: of the chains' noise.
     """
     quick = rounded(learner.dbm, rule.precision)
-    data = statistics(mean_field(quick, v, rule.mean_field))
-    model = statistics(_dream(learner, quick, sweeps=rule.sweeps, generator=generator))
+    data = _seen(quick, v, rule=rule, generator=generator)
+    model = _dreamt(learner, quick, sweeps=rule.sweeps, generator=generator)
     if rule.offset_rate is None:
         for offset in learner.offsets:
             offset.zero_()
     else:
         for offset, mean in zip(learner.offsets, data.means, strict=True):
             offset.lerp_(mean, rule.offset_rate)
-    gradient = centred_gradient(data=data, model=model, offsets=learner.offsets)
+    gradient = centred_gradient(
+        data=data, model=model, offsets=learner.offsets, upper_share=rule.upper_share
+    )
     _ascend(learner, gradient, rule=rule, learning_rate=learning_rate)
 
 
-def _dream(
-    learner: DbmLearner, dbm: Dbm, *, sweeps: int, generator: torch.Generator
-) -> list[Float[Tensor, "chains units"]]:
-    """Run the particles; all layers at the end, the odd ones as probabilities given the even.
+def _seen(
+    dbm: Dbm, v: Float[Tensor, "batch visible"], *, rule: LearningRule, generator: torch.Generator
+) -> Statistics:
+    """Of the data: what mean-field takes the posterior for, or what sweeps make of that."""
+    mu = mean_field(dbm, v, rule.mean_field)
+    if not rule.posterior_sweeps:
+        return statistics(mu)
+    return posterior_statistics(dbm, v, start=mu, sweeps=rule.posterior_sweeps, generator=generator)
 
-    Neighbouring layers have different parity, so that products of the two stay unbiased.
-    """
-    odd, even = learner.particles, {}
+
+def _dreamt(
+    learner: DbmLearner, dbm: Dbm, *, sweeps: int, generator: torch.Generator
+) -> Statistics:
+    """Of the model: run the particles, and look at them."""
+    odd = learner.particles
     for _ in range(sweeps - 1):
         _, odd = dbm.sweep(odd, generator)
     even = {layer: draw(torch.sigmoid(dbm.input(layer, odd)), generator) for layer in dbm.even}
-    p = {layer: torch.sigmoid(dbm.input(layer, even)) for layer in dbm.odd}
-    learner.particles = {layer: draw(p[layer], generator) for layer in dbm.odd}
-    both = even | p
-    return [both[layer] for layer in range(len(dbm.b))]
+    found, learner.particles = half_summed(dbm, even, generator)
+    return found
 
 
 def _ascend(
     learner: DbmLearner, gradient: Dbm, *, rule: LearningRule, learning_rate: float
 ) -> None:
-    for step, W in zip(gradient.W, learner.dbm.W, strict=True):
-        step.sub_(W, alpha=rule.weight_decay)
+    for i, (step, W) in enumerate(zip(gradient.W, learner.dbm.W, strict=True)):
+        step.sub_(W, alpha=rule.weight_decay * (rule.upper_share if i else 1.0))
     parts = (learner.velocity, gradient, learner.dbm, learner.averaged)
-    # W[1] joins the first hidden layer to the second, of which b[2] are the biases.
-    for kind, first_upper in (("W", 1), ("b", 2)):
-        for i, (velocity, step, value, average) in enumerate(
-            zip(*(getattr(part, kind) for part in parts), strict=True)
+    for kind in ("W", "b"):
+        for velocity, step, value, average in zip(
+            *(getattr(part, kind) for part in parts), strict=True
         ):
-            rate = learning_rate * (rule.upper_share if i >= first_upper else 1.0)
-            velocity.mul_(rule.momentum).add_(step, alpha=rate)
+            velocity.mul_(rule.momentum).add_(step, alpha=learning_rate)
             value.add_(velocity)
             average.lerp_(value, 1 - rule.ema_decay)

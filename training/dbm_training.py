@@ -17,8 +17,9 @@ import torch
 from torch import Tensor
 
 from training.alarms import check_images, check_sane
-from training.dbm import Dbm, MeanField, mean_bound, mean_field
+from training.dbm import Dbm, MeanField, mean_field
 from training.dbm_ais import ais
+from training.dbm_bound import mean_bound
 from training.dbm_config import DeepModelTable, JointTable
 from training.dbm_learning import DbmLearner, dbm_of, update
 from training.layerwise import doublings, pretrain
@@ -95,15 +96,19 @@ def upon(
 ) -> list[Rbm]:
     """`first`, and layers above it that say nothing while their weights are small.
 
-    Composed, they are a deep machine with the marginal of `first`: every layer above has the input
-    0 at first, and the layer below it the biases that it had. Mean-field is then exact.
+    Composed, they are a deep machine with the marginal of `first`, up to the square of `scale`: the
+    units of a layer above are fair coins at first, and the layer below has its biases less what
+    they say to it on average. Mean-field is then nearly exact.
     """
     layers = [first]
     for units in hidden[1:]:
         below = layers[-1].c
         shape = (len(below), units)
         noise = torch.randn(shape, generator=generator, device=below.device, dtype=below.dtype)
-        layers.append(Rbm(W=scale * noise, b=below.clone(), c=below.new_zeros(units)))
+        # `compose` takes the mean of the two biases: twice a half of every weight is taken away.
+        layers.append(
+            Rbm(W=scale * noise, b=below - scale * noise.sum(1), c=below.new_zeros(units))
+        )
     return layers
 
 

@@ -9,21 +9,13 @@ from training.dbm import (
     Dbm,
     MeanField,
     binary_entropy,
-    mean_bound,
     mean_field,
     rounded,
     unnormalised_bound,
 )
-from training.dbm_learning import (
-    DbmLearner,
-    LearningRule,
-    Statistics,
-    centred_gradient,
-    dbm_of,
-    named_tensors,
-    statistics,
-    update,
-)
+from training.dbm_bound import mean_bound
+from training.dbm_gradient import Statistics, centred_gradient, statistics
+from training.dbm_learning import DbmLearner, LearningRule, dbm_of, named_tensors, update
 from training.exact import binary_states, log_z, state_index, visible_distribution
 from training.rbm import draw
 
@@ -126,11 +118,13 @@ def test_the_gradient_with_the_exact_posterior_is_that_of_the_exact_likelihood(s
         torch.testing.assert_close(a, b)
 
 
+@pytest.mark.parametrize("upper_share", [1.0, 3.0])
 @pytest.mark.parametrize("sizes", SIZES)
-def test_the_centred_gradient_is_the_exact_gradient_of_the_centred_parameters(sizes):
+def test_the_centred_gradient_is_the_exact_gradient_of_the_centred_parameters(sizes, upper_share):
     """With b'^l = b^l + o^{l-1}W^l + W^{l+1}o^{l+1}, the centred machine is an ordinary one.
 
-    Following the gradient in (W, b') moves (W, b) by the centred gradient.
+    Following the gradient in (W, b') moves (W, b) by the centred gradient, also where what is above
+    the first hidden layer is followed further.
     """
     dbm = deep_machine(*sizes, seed=2)
     v = binary_states(sizes[0])[[1, 2, 7]]
@@ -146,9 +140,14 @@ def test_the_centred_gradient_is_the_exact_gradient_of_the_centred_parameters(si
     plain = Dbm(W=tuple(W), b=tuple(b - told(W, i) for i, b in enumerate(centred)))
     value = log_evidence(plain, v).mean() - log_partition(plain)
     grads = torch.autograd.grad(value, (*W, *centred))
-    dW, db = grads[: len(W)], grads[len(W) :]
+    shares = [1.0] * 2 + [upper_share] * (len(sizes) - 2)
+    dW = [step * share for step, share in zip(grads[: len(W)], shares[1:], strict=True)]
+    db = [step * share for step, share in zip(grads[len(W) :], shares, strict=True)]
     found = centred_gradient(
-        data=exact_statistics(dbm, v), model=exact_statistics(dbm, None), offsets=tuple(o)
+        data=exact_statistics(dbm, v),
+        model=exact_statistics(dbm, None),
+        offsets=tuple(o),
+        upper_share=upper_share,
     )
     for i, step in enumerate(dW):
         torch.testing.assert_close(found.W[i], step)
@@ -231,8 +230,9 @@ def test_sweeps_leave_the_exact_distribution_where_it_is(sizes, precision):
             assert distance < 4 * floor, f"after {done} sweeps"
 
 
+@pytest.mark.parametrize("posterior_sweeps", [0, 2])
 @pytest.mark.parametrize("sizes", SIZES)
-def test_learning_raises_the_exact_likelihood(sizes):
+def test_learning_raises_the_exact_likelihood(sizes, posterior_sweeps):
     g = generator(3)
     data = binary_states(sizes[0])[[0, -1]].repeat(30, 1).float()
     data = (data - (torch.rand(data.shape, generator=g) < 0.05).float()).abs()
@@ -243,7 +243,13 @@ def test_learning_raises_the_exact_likelihood(sizes):
         return float(log_evidence(exact, data).mean() - log_partition(exact))
 
     learner = DbmLearner.begin(start, data=data, chains=50, generator=g)
-    rule = LearningRule(sweeps=2, momentum=0.5, ema_decay=0.9, weight_decay=1e-4)
+    rule = LearningRule(
+        sweeps=2,
+        posterior_sweeps=posterior_sweeps,
+        momentum=0.5,
+        ema_decay=0.9,
+        weight_decay=1e-4,
+    )
     for _ in range(300):
         update(learner, data, rule=rule, learning_rate=0.1, generator=g)
     assert likelihood(learner.averaged) > likelihood(start) + 0.5

@@ -102,7 +102,11 @@ def test_training_publishes_a_package_with_bounds_and_pictures(trained, model):
         *(["classify"] if model == "two-layers" else []),
     )  # fmt: skip
     names = [q.name for q in manifest.quality]
-    assert names[:3] == ["test_bound", "test_bound_float_weights", "test_bound_reverse_ais"]
+    assert names[:6] == [
+        f"test_bound{which}{how}"
+        for which in ("", "_float_weights", "_reverse_ais")
+        for how in ("", "_summed")
+    ]
     assert {"preview.png", "inpainting.png", "card.md"} <= set(manifest.files)
     assert all(manifest.functions[f].exact for f in ("sweep", "start", "readout"))
 

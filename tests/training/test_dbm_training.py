@@ -176,6 +176,18 @@ def test_a_machine_upon_another_has_its_marginal_while_its_new_weights_are_0():
     torch.testing.assert_close(unnormalised_bound(dbm, mu) - log_z, marginal.log())
 
 
+def test_small_new_weights_change_the_marginal_by_their_square_alone():
+    rbm, v, states = small_rbm(5, 4), binary_states(5), binary_states(5 + 4 + 6)
+    rbm = Rbm(W=rbm.W.double(), b=rbm.b.double(), c=rbm.c.double())
+
+    def moved(scale: float) -> float:
+        dbm = compose(upon(rbm, (4, 6), scale=scale, generator=generator()))
+        p = torch.softmax(-dbm.energy(states.split((5, 4, 6), 1)), 0).view(len(v), -1).sum(1)
+        return float((p - torch.softmax(-rbm.free_energy(v), 0)).abs().max())
+
+    assert moved(0.02) / moved(0.01) == pytest.approx(4, rel=0.1)
+
+
 @pytest.mark.parametrize("stop_after", [1, 3, 7])
 def test_a_run_upon_a_machine_goes_on_to_the_same_bits(tmp_path, stop_after):
     start, train = small_rbm(12, 6), JOINT.model_copy(update={"upper_share": 4.0})
@@ -194,7 +206,7 @@ def test_upper_layers_learn_at_their_share_of_the_rate():
         data = torch.rand(20, 6, generator=generator(2)).round()
         learner = DbmLearner.begin(compose(layers), data=data, chains=8, generator=generator(3))
         before = learner.dbm.copy()
-        rule = DbmRule(sweeps=1, upper_share=share)
+        rule = DbmRule(sweeps=1, upper_share=share, offset_rate=None)
         dbm_update(learner, data, rule=rule, learning_rate=0.01, generator=generator(4))
         after = learner.dbm
         pairs = zip((*after.W, *after.b), (*before.W, *before.b), strict=True)

@@ -20,7 +20,7 @@ from training.dbm import Dbm, MeanField
 from training.dbm_card import TrainedDbm
 from training.dbm_classifier import train_classifier, trained_classifier
 from training.dbm_config import DbmConfig
-from training.dbm_evaluation import bound_figure, package_figures
+from training.dbm_evaluation import bound_figures, package_figures
 from training.dbm_export import check_parity, publish_dbm
 from training.dbm_training import restore_averaged, train_dbm
 from training.package import Package
@@ -98,7 +98,7 @@ def export(config: DbmConfig, workspace: Workspace) -> Path:
         device=workspace.device,
         command=f"reverie evaluate {config.name}@{config.version}",
     )
-    unrounded = bound_figure(
+    unrounded = bound_figures(
         dbm.to(workspace.device),
         data,
         table=config.evaluate,
@@ -106,7 +106,7 @@ def export(config: DbmConfig, workspace: Workspace) -> Path:
         weights="averaged float32 weights, before rounding",
         command=f"reverie export {workspace.run}",
     )
-    figures.insert(1, unrounded)
+    figures[2:2] = unrounded
     return publish_dbm(
         workspace.store, config, workspace, trained, whole, figures=figures, draft=draft
     )
