@@ -89,6 +89,21 @@ def test_samples_are_there_on_arrival_and_repeat_with_their_seed(visitor: Visito
     assert visitor.complaints() == []
 
 
+def test_the_address_keeps_the_model_and_opens_with_it(browser: Chrome, url: str):
+    browser.get("about:blank")
+    browser.get(f"{url}/#tiny-rbm")
+    visitor = Visitor(browser)
+    visitor.until(lambda: visitor.asked("sample", "tiny-rbm@1"))
+    assert browser.current_url.endswith("/#tiny-rbm@1")
+    visitor.choose_model("digits@1")
+    browser.refresh()
+    visitor.until(lambda: visitor.asked("sample", "digits@1"))
+    assert Select(visitor.see("#model")).first_selected_option.text == "digits@1"
+    browser.execute_script("location.hash = 'tiny-rbm'")
+    visitor.until(lambda: visitor.asked("sample", "tiny-rbm@1"))
+    assert visitor.complaints() == []
+
+
 def test_two_samples_make_an_animated_walk(visitor: Visitor):
     visitor.choose_model("digits@1")
     assert not visitor.see("#sample-form [name=label]").is_displayed()  # it takes none

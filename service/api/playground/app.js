@@ -112,13 +112,20 @@ async function listModels() {
     $("facts").textContent = "This service has no models yet. Train one, or add one with `reverie models add`.";
     return;
   }
-  const usable = models.find((m) => m.state === "ready") || models[0];
+  const usable = named(models) || models.find((m) => m.state === "ready") || models[0];
   menu.value = `${usable.name}@${usable.version}`;
   await choose();
 }
 
+/** The model that the address asks for, as #mnist-cgan or #mnist-cgan@1: it can be kept and shared. */
+function named(models) {
+  const wanted = location.hash.slice(1);
+  return models.find((m) => m.state !== "failed" && [m.name, `${m.name}@${m.version}`].includes(wanted));
+}
+
 async function choose() {
   page = await get(`/v1/models/${encodeURIComponent($("model").value)}`);
+  history.replaceState(null, "", `#${page.name}@${page.version}`);
   const table = page.data.kind === "table";
   const [channels, height, width] = table ? [] : page.data.shape;
   if (table) $("cells").replaceChildren(...fieldsFor(page.data.columns));
@@ -385,4 +392,5 @@ function begin() {
     .then(() => page && during($("sample-form").querySelector(".primary"), sample))
     .catch(tell);
 }
+addEventListener("hashchange", begin);
 begin();
