@@ -17,11 +17,11 @@ import torch
 from torch import Tensor
 
 from benchmarks.harness import report
-from training.ais import ais
 from training.binarised import binary_rows
 from training.data import Dataset, load, split_holdout
 from training.exact import log_z as exact_log_z
 from training.rbm import Rbm, base_rate_bias, draw, initialise
+from training.rbm_ais import ais
 from training.rbm_chains import ChainKind
 from training.rbm_config import Phase, RbmTrainTable
 from training.rbm_exchange import begin_exchange

@@ -5,7 +5,7 @@ samples of the machine ──β: 1 → 0──► independent units             
 mean-field of v ──β: 0 → 1──► p(h | v)                               log p(v), better than the bound
 
 p_β*(x) = exp(β ½ xᵀWx + ((1-β) b₀ + β b)·x), with the last block of independent units summed out:
-for a restricted machine that is Salakhutdinov & Murray (2008), §4, as `training.ais` has it.
+for a restricted machine that is Salakhutdinov & Murray (2008), §4, as `training.rbm_ais` has it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from training.ais import LogZ, Progress, beta_schedule, summarise
+from training.ais import LogZ, Progress, forward, forward_log_weights, reverse
 from training.bm import Bm, mean_field, unnormalised_bound
 from training.bm_connections import Blocks, place, single_units
 from training.bm_sampling import logistic_noise, sweep
@@ -37,7 +37,7 @@ def ais(
     generator: torch.Generator,
     progress: Progress | None = None,
 ) -> LogZ:
-    """Forward AIS: E[exp(estimate)] is exact, so that the estimate itself is low on average.
+    """Forward AIS, as `training.ais.forward` has it.
 
     Args:
         bm: the machine; its dtype is that of the chains, sums are float64.
@@ -49,9 +49,7 @@ def ais(
         progress: called with the number of temperatures done.
     """
     path = _Path(bm, base_bias.to(bm.b), blocks)
-    schedule = beta_schedule(betas).tolist()
-    log_w = path.forward(runs, schedule, generator, progress)
-    return summarise(log_w, offset=float(path.base_log_z), sign=1)
+    return forward(path, runs=runs, betas=betas, generator=generator, progress=progress)
 
 
 def reverse_ais(
@@ -64,15 +62,9 @@ def reverse_ais(
     generator: torch.Generator,
     progress: Progress | None = None,
 ) -> LogZ:
-    """Reverse AIS from samples `x` of the machine: high on average, if the samples are exact.
-
-    From samples of long chains it is an upper bound as far as these have mixed. Burda, Grosse &
-    Salakhutdinov (2015).
-    """
+    """Reverse AIS from samples `x` of the machine, as `training.ais.reverse` has it."""
     path = _Path(bm, base_bias.to(bm.b), blocks)
-    schedule = beta_schedule(betas).tolist()
-    log_w = path.backward(x, schedule, generator, progress)
-    return summarise(log_w, offset=float(path.base_log_z), sign=-1)
+    return reverse(path, x, betas=betas, generator=generator, progress=progress)
 
 
 def log_evidence(
@@ -96,7 +88,8 @@ def log_evidence(
     hidden = bm.given(v.repeat_interleave(runs, 0))
     path = _Path(hidden, base, single_units(hidden.units))
     schedule = torch.linspace(0, 1, betas, dtype=torch.float64).tolist()
-    each = path.base_log_z + path.forward(len(base), schedule, generator, None)
+    log_w = forward_log_weights(path, len(base), schedule, generator=generator)
+    each = softplus(base.double()).sum(1) + log_w  # every row has a base of its own
     mean = torch.logsumexp(each.reshape(len(v), runs), 1) - math.log(runs)
     return mean + bm.visible_part(v).double()
 
@@ -110,57 +103,27 @@ class _Path:
     blocks: Blocks
 
     @property
-    def base_log_z(self) -> Float[Tensor, "*rows"]:
-        return softplus(self.base.double()).sum(-1)
+    def base_log_z(self) -> float:
+        return float(softplus(self.base.double()).sum())
 
-    def forward(
-        self,
-        runs: int,
-        schedule: list[float],
-        generator: torch.Generator,
-        progress: Progress | None,
-    ) -> Float[Tensor, " runs"]:
+    def begin(self, runs: int, generator: torch.Generator) -> Float[Tensor, "runs units"]:
         noise = logistic_noise(runs, self.bm.units, generator)
-        x = (noise < self.base).to(self.bm.W.dtype)
-        log_w = torch.zeros(runs, dtype=torch.float64, device=x.device)
-        for k in range(1, len(schedule)):
-            log_w += self._log_ratio(x, low=schedule[k - 1], high=schedule[k])
-            if k < len(schedule) - 1:
-                x = self._transition(x, schedule[k], generator)
-            if progress is not None:
-                progress(k)
-        return log_w
+        return (noise < self.base).to(self.bm.W.dtype)
 
-    def backward(
-        self,
-        x: Float[Tensor, "runs units"],
-        schedule: list[float],
-        generator: torch.Generator,
-        progress: Progress | None,
-    ) -> Float[Tensor, " runs"]:
-        log_w = torch.zeros(len(x), dtype=torch.float64, device=x.device)
-        for done, k in enumerate(range(len(schedule) - 1, 0, -1), start=1):
-            x = self._transition(x, schedule[k], generator)
-            log_w -= self._log_ratio(x, low=schedule[k - 1], high=schedule[k])
-            if progress is not None:
-                progress(done)
-        return log_w
-
-    def _transition(
-        self, x: Float[Tensor, "runs units"], beta: float, generator: torch.Generator
+    def sweep(
+        self, state: Float[Tensor, "runs units"], *, beta: float, generator: torch.Generator
     ) -> Float[Tensor, "runs units"]:
-        """One Gibbs sweep that leaves p_β invariant."""
         tempered = Bm(W=beta * self.bm.W, b=(1 - beta) * self.base + beta * self.bm.b, visible=0)
-        noise = logistic_noise(len(x), self.bm.units, generator)
-        return sweep(tempered, x, noise, order=self.blocks)
+        noise = logistic_noise(len(state), self.bm.units, generator)
+        return sweep(tempered, state, noise, order=self.blocks)
 
-    def _log_ratio(
-        self, x: Float[Tensor, "runs units"], *, low: float, high: float
+    def log_ratio(
+        self, state: Float[Tensor, "runs units"], *, low: float, high: float
     ) -> Float[Tensor, " runs"]:
-        """log p*_high - log p*_low of the units outside the last block, in float64."""
+        """Of the units outside the last block."""
         last = place(self.blocks[-1])
-        log_odds = self.bm.input(x, last)
-        rest = x.clone()
+        log_odds = self.bm.input(state, last)
+        rest = state.clone()
         rest[:, last] = 0
         tilt = (high - low) * (-self.bm.energy(rest) - (rest * self.base).sum(1)).double()
         start = self.base[..., last]

@@ -11,13 +11,14 @@ and h² of two hidden layers. b₀ is the log-odds of the data's base rates for 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from training.ais import LogZ, Progress, beta_schedule, summarise
+from training.ais import LogZ, Progress, forward, reverse
 from training.dbm import Dbm
 from training.rbm import draw
 
@@ -33,32 +34,9 @@ def ais(
     generator: torch.Generator,
     progress: Progress | None = None,
 ) -> LogZ:
-    """Forward AIS: E[exp(estimate)] is exact, so that the estimate itself is low on average.
-
-    Args:
-        dbm: the machine; its dtype is that of the chains, sums are float64.
-        base_bias: b₀ of the visible units, log-odds of the base rates.
-        runs: independent chains.
-        betas: inverse temperatures, ends included.
-        generator: of the chains' noise.
-        progress: called with the number of temperatures done.
-    """
-    schedule = beta_schedule(betas).tolist()
-    base = base_bias.to(dbm.b[0])
-    half = dbm.b[0].new_tensor(0.5)
-    odd = {
-        layer: draw(half.expand(runs, dbm.sizes[layer]).contiguous(), generator)
-        for layer in dbm.odd
-    }
-    log_w = torch.zeros(runs, dtype=torch.float64, device=base.device)
-    for k in range(1, betas):
-        x = {layer: dbm.input(layer, odd) for layer in dbm.even}
-        log_w += _log_ratio(dbm, odd, x, base=base, low=schedule[k - 1], high=schedule[k])
-        if k < betas - 1:
-            odd = _transition(dbm, x, base=base, beta=schedule[k], generator=generator)
-        if progress is not None:
-            progress(k)
-    return summarise(log_w, offset=_base_log_z(dbm, base), sign=1)
+    """Forward AIS, as `training.ais.forward` has it; `base_bias` is b₀ of the visible units."""
+    path = _Path(dbm, base_bias.to(dbm.b[0]))
+    return forward(path, runs=runs, betas=betas, generator=generator, progress=progress)
 
 
 def reverse_ais(
@@ -70,70 +48,60 @@ def reverse_ais(
     generator: torch.Generator,
     progress: Progress | None = None,
 ) -> LogZ:
-    """Reverse AIS from samples of the machine's odd layers: high on average, if they are exact.
-
-    From samples of long chains it is an upper bound as far as these have mixed. Burda, Grosse &
-    Salakhutdinov (2015).
-    """
-    schedule = beta_schedule(betas).tolist()
-    base = base_bias.to(dbm.b[0])
-    log_w = torch.zeros(len(odd[1]), dtype=torch.float64, device=base.device)
-    x = {layer: dbm.input(layer, odd) for layer in dbm.even}
-    for done, k in enumerate(range(betas - 1, 0, -1), start=1):
-        odd = _transition(dbm, x, base=base, beta=schedule[k], generator=generator)
-        x = {layer: dbm.input(layer, odd) for layer in dbm.even}
-        log_w -= _log_ratio(dbm, odd, x, base=base, low=schedule[k - 1], high=schedule[k])
-        if progress is not None:
-            progress(done)
-    return summarise(log_w, offset=_base_log_z(dbm, base), sign=-1)
+    """Reverse AIS from samples of the machine's odd layers, as `training.ais.reverse` has it."""
+    path = _Path(dbm, base_bias.to(dbm.b[0]))
+    return reverse(path, path.at(odd), betas=betas, generator=generator, progress=progress)
 
 
-def _base_log_z(dbm: Dbm, base: Float[Tensor, " visible"]) -> float:
-    """log Z of the base: its hidden units are free, so each contributes log 2."""
-    return float(softplus(base.double()).sum()) + sum(dbm.sizes[1:]) * math.log(2)
+@dataclass(frozen=True)
+class _State:
+    """Odd layers, and the even layers' inputs from them."""
+
+    odd: Odd
+    x: dict[int, Tensor]
 
 
-def _tempered(
-    layer: int, x: Tensor, *, base: Float[Tensor, " visible"], beta: float
-) -> Float[Tensor, "runs units"]:
-    """(1 - β) b₀ + β·input, the log-odds of an even layer at β."""
-    return (1 - beta) * base + beta * x if layer == 0 else beta * x
+@dataclass(frozen=True)
+class _Path:
+    dbm: Dbm
+    base: Float[Tensor, " visible"]
 
+    @property
+    def base_log_z(self) -> float:
+        """All hidden units are free, so each contributes log 2."""
+        hidden = sum(self.dbm.sizes[1:])
+        return float(softplus(self.base.double()).sum()) + hidden * math.log(2)
 
-def _log_ratio(
-    dbm: Dbm,
-    odd: Odd,
-    x: dict[int, Tensor],
-    *,
-    base: Float[Tensor, " visible"],
-    low: float,
-    high: float,
-) -> Float[Tensor, " runs"]:
-    """log p*_high - log p*_low of the odd layers, in float64; `x` are the even layers' inputs."""
-    total = (high - low) * torch.stack([odd[layer] @ dbm.b[layer] for layer in dbm.odd]).sum(
-        0
-    ).double()
-    for layer, y in x.items():
-        # Summed as differences: each is small, where the two sums are large and nearly equal.
-        upper = softplus(_tempered(layer, y, base=base, beta=high))
-        lower = softplus(_tempered(layer, y, base=base, beta=low))
-        total = total + (upper - lower).sum(1, dtype=torch.float64)
-    return total
+    def at(self, odd: Odd) -> _State:
+        return _State(odd, {layer: self.dbm.input(layer, odd) for layer in self.dbm.even})
 
+    def begin(self, runs: int, generator: torch.Generator) -> _State:
+        half = self.base.new_tensor(0.5)
+        sizes = {layer: self.dbm.sizes[layer] for layer in self.dbm.odd}
+        return self.at({layer: draw(half.expand(runs, n), generator) for layer, n in sizes.items()})
 
-def _transition(
-    dbm: Dbm,
-    x: dict[int, Tensor],
-    *,
-    base: Float[Tensor, " visible"],
-    beta: float,
-    generator: torch.Generator,
-) -> Odd:
-    """One Gibbs sweep that leaves p_β invariant, from the even layers' inputs."""
-    even = {
-        layer: draw(torch.sigmoid(_tempered(layer, y, base=base, beta=beta)), generator)
-        for layer, y in x.items()
-    }
-    return {
-        layer: draw(torch.sigmoid(beta * dbm.input(layer, even)), generator) for layer in dbm.odd
-    }
+    def sweep(self, state: _State, *, beta: float, generator: torch.Generator) -> _State:
+        even = {
+            layer: draw(torch.sigmoid(self._log_odds(layer, x, beta)), generator)
+            for layer, x in state.x.items()
+        }
+        odd = {
+            layer: draw(torch.sigmoid(beta * self.dbm.input(layer, even)), generator)
+            for layer in self.dbm.odd
+        }
+        return self.at(odd)
+
+    def log_ratio(self, state: _State, *, low: float, high: float) -> Float[Tensor, " runs"]:
+        dbm = self.dbm
+        biases = torch.stack([state.odd[layer] @ dbm.b[layer] for layer in dbm.odd]).sum(0)
+        total = (high - low) * biases.double()
+        for layer, x in state.x.items():
+            # Summed as differences: each is small, where the two sums are large and nearly equal.
+            upper = softplus(self._log_odds(layer, x, high))
+            lower = softplus(self._log_odds(layer, x, low))
+            total = total + (upper - lower).sum(1, dtype=torch.float64)
+        return total
+
+    def _log_odds(self, layer: int, x: Tensor, beta: float) -> Float[Tensor, "runs units"]:
+        """(1 - β) b₀ + β·input, of an even layer at β."""
+        return (1 - beta) * self.base + beta * x if layer == 0 else beta * x

@@ -21,12 +21,12 @@ from training.asked_labels import asked_label_figures
 from training.binarised import binarisation, binary_rows, waiting
 from training.data import Dataset
 from training.dbn import Dbn, mean_bound
-from training.dbn_ais import ais, reverse_ais
 from training.dbn_weights import is_guided, read_weights
 from training.label_units import draw_visible, label_probabilities, with_label
 from training.likelihood_figure import likelihood_figure
 from training.package import Package
 from training.rbm import base_rate_bias, draw
+from training.rbm_ais import ais, reverse_ais
 from training.rbm_config import EvaluateTable
 from training.rbm_evaluation import EvaluationData, error_figure
 

@@ -19,13 +19,13 @@ from torch import Tensor
 
 from training.alarms import check_chains, check_sane
 from training.dbn import Dbn, mean_bound
-from training.dbn_ais import ais
 from training.dbn_config import DbnModelTable, UpDownTable
 from training.dbn_learning import DbnLearner, fantasy, update
 from training.label_units import label_probabilities, with_label
 from training.layerwise import pretrain, rise, undoubled
 from training.mirror import mirrored
 from training.rbm import Rbm, base_rate_bias, draw, initialise
+from training.rbm_ais import ais
 from training.rbm_config import TrainTable
 from training.rbm_training import Plan, Step, TrainingData
 from training.run import Run

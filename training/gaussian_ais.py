@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from training.ais import LogZ, Progress, beta_schedule, summarise
+from training.ais import LogZ, Progress, forward, reverse
 from training.gaussian import GaussianRbm, normal
 from training.rbm import draw
 
@@ -57,27 +57,9 @@ def ais(
     generator: torch.Generator,
     progress: Progress | None = None,
 ) -> LogZ:
-    """Forward AIS: E[exp(estimate)] is exact, so that the estimate itself is low on average.
-
-    Args:
-        machine: its dtype is that of the chains, sums are float64.
-        base: where the annealing begins.
-        runs: independent chains.
-        betas: inverse temperatures, ends included.
-        generator: of the chains' noise.
-        progress: called with the number of temperatures done.
-    """
-    schedule = beta_schedule(betas).tolist()
-    v = normal(base.mean.expand(runs, -1), base.variance, generator)
-    log_w = torch.zeros(runs, dtype=torch.float64, device=v.device)
-    for k in range(1, betas):
-        x = machine.hidden_input(v)
-        log_w += _log_ratio(machine, base, v, x, low=schedule[k - 1], high=schedule[k])
-        if k < betas - 1:
-            v = _transition(machine, base, x, beta=schedule[k], generator=generator)
-        if progress is not None:
-            progress(k)
-    return summarise(log_w, offset=base.log_z(len(machine.c)), sign=1)
+    """Forward AIS from `base`, as `training.ais.forward` has it."""
+    path = _Path(machine, base)
+    return forward(path, runs=runs, betas=betas, generator=generator, progress=progress)
 
 
 def reverse_ais(
@@ -89,45 +71,45 @@ def reverse_ais(
     generator: torch.Generator,
     progress: Progress | None = None,
 ) -> LogZ:
-    """Reverse AIS from samples `v` of the machine: high on average, if the samples are exact."""
-    schedule = beta_schedule(betas).tolist()
-    log_w = torch.zeros(len(v), dtype=torch.float64, device=v.device)
-    for done, k in enumerate(range(betas - 1, 0, -1), start=1):
-        x = machine.hidden_input(v)
-        v = _transition(machine, base, x, beta=schedule[k], generator=generator)
-        x = machine.hidden_input(v)
-        log_w -= _log_ratio(machine, base, v, x, low=schedule[k - 1], high=schedule[k])
-        if progress is not None:
-            progress(done)
-    return summarise(log_w, offset=base.log_z(len(machine.c)), sign=-1)
+    """Reverse AIS from samples `v` of the machine, as `training.ais.reverse` has it."""
+    path = _Path(machine, base)
+    return reverse(path, path.at(v), betas=betas, generator=generator, progress=progress)
 
 
-def _log_ratio(
-    machine: GaussianRbm,
-    base: Base,
-    v: Float[Tensor, "runs visible"],
-    x: Float[Tensor, "runs hidden"],
-    *,
-    low: float,
-    high: float,
-) -> Float[Tensor, " runs"]:
-    """log p*_high(v) - log p*_low(v), in float64; `x` is the hidden log-odds."""
-    bowl = ((v - machine.b).square() / (2 * machine.variance)).sum(1)
-    tilt = (high - low) * (base.energy(v) - bowl).double()
-    return tilt + (softplus(high * x) - softplus(low * x)).sum(1, dtype=torch.float64)
+@dataclass(frozen=True)
+class _State:
+    """Visible units and the hidden log-odds."""
+
+    v: Float[Tensor, "runs visible"]
+    x: Float[Tensor, "runs hidden"]
 
 
-def _transition(
-    machine: GaussianRbm,
-    base: Base,
-    x: Float[Tensor, "runs hidden"],
-    *,
-    beta: float,
-    generator: torch.Generator,
-) -> Float[Tensor, "runs visible"]:
-    """One Gibbs sweep that leaves p_β invariant, from the hidden log-odds `x` of the last v."""
-    h = draw(torch.sigmoid(beta * x), generator)
-    outer, inner = (1 - beta) / base.variance, beta / machine.variance
-    variance = 1 / (outer + inner)
-    mean = variance * (outer * base.mean + inner * machine.visible_mean(h))
-    return normal(mean, variance, generator)
+@dataclass(frozen=True)
+class _Path:
+    machine: GaussianRbm
+    base: Base
+
+    @property
+    def base_log_z(self) -> float:
+        return self.base.log_z(len(self.machine.c))
+
+    def at(self, v: Float[Tensor, "runs visible"]) -> _State:
+        return _State(v, self.machine.hidden_input(v))
+
+    def begin(self, runs: int, generator: torch.Generator) -> _State:
+        return self.at(normal(self.base.mean.expand(runs, -1), self.base.variance, generator))
+
+    def sweep(self, state: _State, *, beta: float, generator: torch.Generator) -> _State:
+        machine, base = self.machine, self.base
+        h = draw(torch.sigmoid(beta * state.x), generator)
+        outer, inner = (1 - beta) / base.variance, beta / machine.variance
+        variance = 1 / (outer + inner)
+        mean = variance * (outer * base.mean + inner * machine.visible_mean(h))
+        return self.at(normal(mean, variance, generator))
+
+    def log_ratio(self, state: _State, *, low: float, high: float) -> Float[Tensor, " runs"]:
+        machine = self.machine
+        bowl = ((state.v - machine.b).square() / (2 * machine.variance)).sum(1)
+        tilt = (high - low) * (self.base.energy(state.v) - bowl).double()
+        summed_out = softplus(high * state.x) - softplus(low * state.x)
+        return tilt + summed_out.sum(1, dtype=torch.float64)

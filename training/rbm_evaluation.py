@@ -23,12 +23,12 @@ from training.bennett import LadderLogZ, base_log_z, ladder_log_z
 from training.binarised import binarisation, binary_rows, waiting
 from training.boltzmann_package import read_tensors
 from training.data import Dataset
-from training.dbn_ais import ais, reverse_ais
 from training.dbn_weights import label_units
 from training.label_units import draw_visible, log_evidence, with_label
 from training.likelihood_figure import likelihood_figure
 from training.package import Package
 from training.rbm import Rbm, base_rate_bias, draw
+from training.rbm_ais import ais, reverse_ais
 from training.rbm_config import EvaluateTable
 from training.trajectory import Ladder
 

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from training.alarms import check_chains, check_sane
 from training.bennett import base_log_z, ladder_log_z
-from training.dbn_ais import ais
 from training.label_units import log_evidence
 from training.rbm import Rbm, base_rate_bias, draw
+from training.rbm_ais import ais
 from training.rbm_chains import run_chains
 from training.rbm_config import RbmTrainTable
 from training.rbm_exchange import Helpers

@@ -6,9 +6,11 @@ import pytest
 import torch
 
 from tests.training.test_exact import machine
-from training.ais import ais, beta_schedule, mean_log_probability, reverse_ais
+from training.ais import beta_schedule
 from training.exact import binary_states, log_likelihood, log_z, visible_distribution
 from training.rbm import Rbm
+from training.rbm_ais import ais, reverse_ais
+from training.rbm_evaluation import Machine
 
 RUNS = 400
 
@@ -87,7 +89,7 @@ def test_a_machine_equal_to_its_base_needs_no_annealing():
 def test_the_mean_log_probability_is_the_exact_one_given_log_z():
     rbm = machine(6, 4)
     v = exact_samples(rbm, 20, seed=1)
-    found = mean_log_probability(rbm, v, log_z=log_z(rbm))
+    found = Machine(rbm).mean_log_probability(v, log_z=log_z(rbm))
     assert found == pytest.approx(float(log_likelihood(rbm, v)))
 
 

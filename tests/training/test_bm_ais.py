@@ -5,8 +5,8 @@ import torch
 
 from tests.training.test_bm import KINDS, VISIBLE, generator, links_of, machine_of
 from tests.training.test_exact import machine as restricted_machine
-from training import ais as restricted
 from training import bm_exact
+from training import rbm_ais as restricted
 from training.bm import Bm, bm_of, mean_field, unnormalised_bound
 from training.bm_ais import ais, log_evidence, reverse_ais
 from training.bm_connections import colour_blocks

@@ -6,9 +6,7 @@ import torch
 from safetensors.numpy import load as load_safetensors
 
 from service.contract import PackageError, read_package
-from service.engine import open_engine
 from service.queries import (
-    Call,
     Encode,
     ImagePoint,
     Inpaint,
@@ -18,7 +16,15 @@ from service.queries import (
     Score,
     SeedPoint,
 )
-from service.settings import Settings
+from tests.training.served_machines import (
+    DATA,
+    EVALUATE,
+    ask,
+    digits,
+    export_of_stage,
+    package_of,
+    train_all,
+)
 from tests.training.test_bm import random_bm
 from tests.training.test_training_cli import call, places
 from training.bm_connections import connections
@@ -28,17 +34,12 @@ from training.bm_quantised import quantise_bm
 from training.card import number
 from training.config import load_config
 from training.data import load
-from training.package import Package
 from training.package_sweeps import inpaint, sample
 
 RECIPE = """
 name = "{name}"
 kind = "bm"
 seed = 3
-[data]
-name = "digits"
-limit = 300
-holdout = 100
 [model]
 hidden = 6
 visible_links = "{visible_links}"
@@ -50,14 +51,8 @@ monitor_betas = 20
 burn_in = 8
 inpaint_steps = 3
 mean_field_updates = 5
-[evaluate]
-betas = 50
-runs = 20
-reverse_runs = 10
-reverse_burn_in = 5
-evidence_runs = 2
-evidence_betas = 5
 """
+RECIPE += DATA + EVALUATE + "evidence_runs = 2\nevidence_betas = 5\n"
 RIVAL = """
 [[rivals]]
 name = "restricted"
@@ -71,30 +66,12 @@ MODELS = {"full": ("all", "all"), "grid": ("neighbours", "none")}
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("work")
-    for name, (visible_links, hidden_links) in MODELS.items():
-        text = RECIPE.format(name=name, visible_links=visible_links, hidden_links=hidden_links)
-        (folder / f"{name}.toml").write_text(text + (RIVAL if name == "full" else ""))
-        call("train", str(folder / f"{name}.toml"), *places(folder), "--threads", "1")
-    return folder
-
-
-@pytest.fixture
-async def engine(trained):
-    made = await open_engine(Settings(models_store=trained / "store", device="cpu"))
-    yield made
-    await made.stop()
-
-
-async def ask(engine, model, query):
-    return await engine.run(engine.registry.get(model), query, Call.lasting(30))
-
-
-def digits(n=3):
-    return np.random.default_rng(0).random((n, 1, 8, 8), dtype=np.float32)
-
-
-def package_of(trained, model) -> Package:
-    return Package(trained / "store" / model / "1")
+    recipes = {
+        name: RECIPE.format(name=name, visible_links=visible_links, hidden_links=hidden_links)
+        for name, (visible_links, hidden_links) in MODELS.items()
+    }
+    recipes["full"] += RIVAL
+    return train_all(folder, recipes)
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -161,13 +138,7 @@ def test_evaluating_prints_the_figures_that_were_published(trained):
 
 
 def test_a_run_that_still_trains_rivals_cannot_be_exported(trained, tmp_path):
-    newest = max((trained / "runs" / "full" / "checkpoints").glob("step-*.pt"))
-    folder = tmp_path / "full"
-    (folder / "checkpoints").mkdir(parents=True)
-    state = torch.load(newest, weights_only=True)
-    torch.save(state | {"stage": "rival-restricted"}, folder / "checkpoints" / newest.name)
-    (folder / "recipe.json").write_text((trained / "runs" / "full" / "recipe.json").read_text())
-    output = call("export", str(trained / "full.toml"), "--runs", str(tmp_path), code=2)
+    output = export_of_stage(trained, tmp_path, "full", stage="rival-restricted")
     assert "train on with --resume" in output
 
 

@@ -1,11 +1,10 @@
 """Training machines beside their rivals: resumption to the bit, divergence in words."""
 
-import json
-
 import pytest
 import torch
 from pydantic import ValidationError
 
+from tests.training.small_trainings import logged, stopping_run
 from tests.training.test_bm import generator
 from training.alarms import check_images
 from training.bm import Bm
@@ -14,7 +13,7 @@ from training.bm_exact import log_likelihood
 from training.bm_training import Machines, base_log_odds, restored, train_bm
 from training.rbm_config import Phase
 from training.rbm_training import TrainingData
-from training.run import Interrupted, Run, TrainingDiverged, newest_checkpoint
+from training.run import Interrupted, TrainingDiverged, newest_checkpoint
 
 SHAPE, VISIBLE = (1, 3, 4), 12
 MODEL = BmModelTable(hidden=4)
@@ -32,8 +31,8 @@ TRAIN = BmTrainTable(
 UPDATES = 2 * 8
 
 
-def tiny_data(n: int = 50) -> TrainingData:
-    """Stripes: pixels of a row are alike."""
+def stripes(n: int = 50) -> TrainingData:
+    """Pixels of a row are alike."""
     g = generator()
     rows = (torch.rand(n, 3, 1, generator=g) < 0.5).float().expand(-1, -1, 4)
     images = (0.05 + 0.9 * rows).reshape(n, VISIBLE)
@@ -41,20 +40,10 @@ def tiny_data(n: int = 50) -> TrainingData:
 
 
 def go(directory, *, resume=False, stop_after=None, train=TRAIN, model=MODEL, rivals=RIVALS):
-    run = Run(directory, resume=resume, config={})
-    asked = iter(range(1, 10**9))
-    try:
+    with stopping_run(directory, resume=resume, stop_after=stop_after) as (run, stop):
         return train_bm(
-            tiny_data(),
-            model=model,
-            rivals=rivals,
-            train=train,
-            seed=3,
-            run=run,
-            stop=lambda: next(asked) == stop_after,
+            stripes(), model=model, rivals=rivals, train=train, seed=3, run=run, stop=stop
         )
-    finally:
-        run.close()
 
 
 def same(a: Machines, b: Machines) -> bool:
@@ -104,7 +93,7 @@ def test_a_checkpoint_of_a_rival_holds_no_machine_yet(tmp_path):
 
 def test_bounds_sheets_and_histograms_are_logged(whole):
     _, directory = whole
-    lines = [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
+    lines = logged(directory)
     own = [line for line in lines if "bound__held_out" in line]
     theirs = [line for line in lines if "rival-free__bound__held_out" in line]
     assert [line["epoch"] for line in own] == [1, 2, 3]
@@ -121,7 +110,7 @@ def test_training_beats_the_base_rates(tmp_path, gradient):
     train = TRAIN.model_copy(update={"phases": phases, "gradient": gradient, "ema_decay": 0.9,
                                      "learning_rate": 0.2, "monitor_every": 100})  # fmt: skip
     made = go(tmp_path, train=train, rivals=(), model=BmModelTable(hidden=2)).bm
-    images = tiny_data().images
+    images = stripes().images
     v = (images > 0.5).float()
     mean = images.mean(0)
     base = (torch.xlogy(v, mean) + torch.xlogy(1 - v, 1 - mean)).sum(1).mean()

@@ -6,9 +6,7 @@ import torch
 from safetensors.numpy import load as load_safetensors
 
 from service.contract import PackageError, read_package
-from service.engine import open_engine
 from service.queries import (
-    Call,
     Classify,
     Encode,
     ImagePoint,
@@ -19,16 +17,24 @@ from service.queries import (
     Score,
     SeedPoint,
 )
-from service.settings import Settings
+from tests.training.served_machines import (
+    DATA,
+    EVALUATE,
+    LAYER,
+    ask,
+    digits,
+    export_of_stage,
+    package_of,
+    train_all,
+)
 from tests.training.test_dbm import deep_machine
-from tests.training.test_training_cli import call, places
+from tests.training.test_training_cli import call
 from training.boltzmann_package import read_tensors
 from training.classifier_graph import as_exported
 from training.dbm import MeanField, mean_field
 from training.dbm_classifier import classifier_inputs, trained_classifier, unrolled
 from training.dbm_evaluation import read_weights
 from training.dbm_export import check_parity
-from training.package import Package
 from training.package_sweeps import inpaint, sample
 from training.quantised_deep import quantise_deep
 
@@ -36,10 +42,6 @@ RECIPE = """
 name = "{name}"
 kind = "dbm"
 seed = 3
-[data]
-name = "digits"
-limit = 300
-holdout = 100
 [model]
 hidden = {hidden}
 [train]
@@ -49,48 +51,25 @@ monitor_betas = 20
 burn_in = 8
 inpaint_steps = 3
 mean_field_updates = 5
-[evaluate]
-betas = 50
-runs = 20
-reverse_runs = 10
-reverse_burn_in = 5
 """
-LAYER = """
-[[pretrain]]
-phases = [{ epochs = 1, batch = 20, chains = 20, sweeps = 1 }]
-"""
+RECIPE += DATA + EVALUATE
 CLASSIFY = """
 [classify]
 epochs = 3
 batch = 20
 """
-MODELS = ("two-layers", "three-layers")
+MODELS = {"two-layers": [10, 8], "three-layers": [10, 8, 6]}
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("work")
-    for name, hidden in zip(MODELS, ([10, 8], [10, 8, 6]), strict=True):
-        text = RECIPE.format(name=name, hidden=hidden) + LAYER * len(hidden)
-        text += CLASSIFY if name == "two-layers" else ""
-        (folder / f"{name}.toml").write_text(text)
-        call("train", str(folder / f"{name}.toml"), *places(folder), "--threads", "1")
-    return folder
-
-
-@pytest.fixture
-async def engine(trained):
-    made = await open_engine(Settings(models_store=trained / "store", device="cpu"))
-    yield made
-    await made.stop()
-
-
-async def ask(engine, model, query):
-    return await engine.run(engine.registry.get(model), query, Call.lasting(30))
-
-
-def digits(n=3):
-    return np.random.default_rng(0).random((n, 1, 8, 8), dtype=np.float32)
+    recipes = {
+        name: RECIPE.format(name=name, hidden=hidden) + LAYER * len(hidden)
+        for name, hidden in MODELS.items()
+    }
+    recipes["two-layers"] += CLASSIFY
+    return train_all(folder, recipes)
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -112,16 +91,16 @@ def test_training_publishes_a_package_with_bounds_and_pictures(trained, model):
 
 
 def test_the_published_weights_are_the_dequantised_integers(trained):
-    package = trained / "store" / "three-layers" / "1"
-    kept = load_safetensors((package / "weights.safetensors").read_bytes())
+    package = package_of(trained, "three-layers")
+    kept = load_safetensors(package.read("weights.safetensors"))
     assert {kept[f"weight.{i}"].dtype for i in (1, 2, 3)} == {np.dtype(np.int8)}
-    tensors = {n: t.numpy() for n, t in read_tensors(Package(package)).items()}
+    tensors = {n: t.numpy() for n, t in read_tensors(package).items()}
     shapes = {k: v.shape for k, v in tensors.items()}
     assert shapes == {
         "weight.1": (64, 10), "weight.2": (10, 8), "weight.3": (8, 6),
         "bias.0": (64,), "bias.1": (10,), "bias.2": (8,), "bias.3": (6,),
     }  # fmt: skip
-    step = read_package(package).provenance["weight_step"]
+    step = package.manifest.provenance["weight_step"]
     for name, values in tensors.items():
         np.testing.assert_allclose(values / step, np.rint(values / step), atol=1e-2, err_msg=name)
 
@@ -134,21 +113,12 @@ def test_evaluating_prints_the_figures_that_were_published(trained):
 
 
 def test_a_run_that_still_pretrains_cannot_be_exported(trained, tmp_path):
-    recipe = trained / "two-layers.toml"
-    run = trained / "runs" / "two-layers" / "checkpoints"
-    newest = max(run.glob("step-*.pt"))
-    state = torch.load(newest, weights_only=True)
-    folder = tmp_path / "two-layers"
-    (folder / "checkpoints").mkdir(parents=True)
-    torch.save(state | {"stage": "rbm-2"}, folder / "checkpoints" / newest.name)
-    kept = (trained / "runs" / "two-layers" / "recipe.json").read_text()
-    (folder / "recipe.json").write_text(kept)
-    output = call("export", str(recipe), "--runs", str(tmp_path), code=2)
+    output = export_of_stage(trained, tmp_path, "two-layers", stage="rbm-2")
     assert "train on with --resume" in output
 
 
 def test_parity_notices_another_machine(trained):
-    package = Package(trained / "store" / "two-layers" / "1")
+    package = package_of(trained, "two-layers")
     stranger = quantise_deep(deep_machine(64, 10, 8), bits=8)
     with pytest.raises(PackageError, match="sweep 0 has"):
         check_parity(package, stranger, updates=5, seed=0)
@@ -156,7 +126,7 @@ def test_parity_notices_another_machine(trained):
 
 @pytest.mark.parametrize("model", MODELS)
 async def test_the_service_draws_what_the_package_draws_for_the_same_seed(engine, trained, model):
-    package = Package(trained / "store" / model / "1")
+    package = package_of(trained, model)
     (mine,) = sample(package, n=3, seed=7, sweeps=[8])
     served = await ask(engine, model, Sample(n=3, seed=7))
     assert served.samples.tobytes() == mine.tobytes()
@@ -171,7 +141,7 @@ async def test_the_service_fills_holes_and_keeps_what_is_known(engine, trained, 
     served = await ask(engine, model, Inpaint(images=images, mask=hole.astype(np.float32), seed=4))
     filled = served.samples[:, 0]
     assert np.array_equal(filled[:, ~hole], images[:, ~hole])
-    package = Package(trained / "store" / model / "1")
+    package = package_of(trained, model)
     mine = inpaint(package, images, hole, seed=4, sweeps=3)
     assert np.array_equal(mine[:, ~hole], images[:, ~hole])
     assert not np.array_equal(mine[:, hole], images[:, hole])
@@ -196,7 +166,7 @@ async def test_images_are_classified_by_the_classifier_that_was_tuned(engine, tr
     answer = await ask(engine, "two-layers", Classify(images=digits(9)))
     assert answer.labels == tuple("0123456789")
     run = trained / "runs" / "two-layers"
-    machine = read_weights(Package(trained / "store/two-layers/1"))
+    machine = read_weights(package_of(trained, "two-layers"))
     rule = MeanField(updates=5, tolerance=0.0)
     tuned = trained_classifier(machine, rule, run)
     rows = torch.from_numpy(digits(9).reshape(9, -1))

@@ -1,10 +1,9 @@
 """Pre-training and joint training of a deep machine: tied copies, and resumption to the bit."""
 
-import json
-
 import pytest
 import torch
 
+from tests.training.small_trainings import LAYER, PHASES, logged, stopping_run, tiny_data
 from tests.training.test_dbm import generator
 from training.alarms import check_images, check_sane
 from training.dbm import MeanField, mean_field, unnormalised_bound
@@ -16,18 +15,13 @@ from training.dbm_training import compose, restore_averaged, train_dbm, upon
 from training.exact import binary_states
 from training.layerwise import doubled, doublings, rise, single, tie
 from training.rbm import Rbm, initialise
-from training.rbm_config import Phase, TrainTable
+from training.rbm_config import Phase
 from training.rbm_learning import LearnerState, LearningRule, update
-from training.rbm_training import TrainingData
-from training.run import Interrupted, Run, TrainingDiverged, newest_checkpoint
+from training.run import Interrupted, TrainingDiverged, newest_checkpoint
 
 SIZES = (6, 5, 4)
-LAYER = TrainTable(phases=(Phase(epochs=2, batch=20, chains=6, sweeps=1),), monitor_every=1)
 JOINT = JointTable(
-    phases=(
-        Phase(epochs=2, batch=20, chains=8, sweeps=2),
-        Phase(epochs=1, batch=25, chains=12, sweeps=1, chain_precision="bfloat16"),
-    ),
+    phases=PHASES,
     momentum=0.5,
     monitor_every=1,
     monitor_betas=5,
@@ -36,15 +30,8 @@ JOINT = JointTable(
 UPDATES = 3 * 6 + 8
 
 
-def tiny_data() -> TrainingData:
-    images = torch.rand(50, 12, generator=generator())
-    return TrainingData(images=images, held_out=images[:10], shape=(1, 3, 4))
-
-
 def go(directory, *, resume=False, stop_after=None, train=JOINT, start=None):
-    run = Run(directory, resume=resume, config={})
-    asked = iter(range(1, 10**9))
-    try:
+    with stopping_run(directory, resume=resume, stop_after=stop_after) as (run, stop):
         return train_dbm(
             tiny_data(),
             model=DeepModelTable(hidden=SIZES),
@@ -53,10 +40,8 @@ def go(directory, *, resume=False, stop_after=None, train=JOINT, start=None):
             start=start,
             seed=3,
             run=run,
-            stop=lambda: next(asked) == stop_after,
+            stop=stop,
         )
-    finally:
-        run.close()
 
 
 def small_rbm(visible: int, hidden: int, seed: int = 0) -> Rbm:
@@ -96,12 +81,11 @@ def test_a_checkpoint_of_pretraining_holds_no_deep_machine(tmp_path):
 
 def test_bounds_sheets_and_histograms_are_logged(whole):
     _, directory = whole
-    lines = [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
-    bounds = [line for line in lines if "bound__held_out" in line]
+    bounds = [line for line in logged(directory) if "bound__held_out" in line]
     assert [line["epoch"] for line in bounds] == [1, 2, 3]
     assert all(line["bound__held_out"] < 0 for line in bounds)
     assert len(list((directory / "samples").glob("particles-*.png"))) == 3
-    assert any("rbm-2__largest_weight" in line for line in lines)
+    assert any("rbm-2__largest_weight" in line for line in logged(directory))
 
 
 def test_a_rate_that_is_far_too_high_ends_with_words(tmp_path):

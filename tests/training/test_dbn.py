@@ -7,7 +7,6 @@ import torch
 
 from tests.training.test_exact import machine
 from training.dbn import Dbn, Directed, log_bernoulli, mean_bound, stack
-from training.dbn_ais import ais, reverse_ais
 from training.exact import binary_states, log_z
 from training.label_units import (
     draw_visible,
@@ -17,6 +16,7 @@ from training.label_units import (
     with_label,
 )
 from training.rbm import Rbm, draw
+from training.rbm_ais import ais, reverse_ais
 
 LABELS = [0, 3]
 

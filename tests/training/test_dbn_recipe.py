@@ -8,10 +8,8 @@ import pytest
 import torch
 
 from service.contract import PackageError, Role, read_package
-from service.engine import open_engine
 from service.errors import InvalidInput, MissingCapability
 from service.queries import (
-    Call,
     Classify,
     Encode,
     Inpaint,
@@ -21,13 +19,12 @@ from service.queries import (
     Score,
     SeedPoint,
 )
-from service.settings import Settings
-from tests.training.test_training_cli import call, places
+from tests.training.served_machines import DATA, EVALUATE, LAYER, ask, digits, package_of, train_all
+from tests.training.test_training_cli import call
 from training.classifier import restored_classifier
 from training.classifier_graph import as_exported
 from training.dbn_export import check_parity
 from training.dbn_weights import read_weights
-from training.package import Package
 from training.package_sweeps import sample
 from training.quantised_network import quantise_network
 
@@ -35,10 +32,6 @@ RECIPE = """
 name = "{name}"
 kind = "dbn"
 seed = 3
-[data]
-name = "digits"
-limit = 300
-holdout = 100
 [model]
 hidden = {hidden}
 labels = {labels}
@@ -48,16 +41,8 @@ greedy_epochs = 1
 monitor_betas = 20
 [export]
 burn_in = 8
-[evaluate]
-betas = 50
-runs = 20
-reverse_runs = 10
-reverse_burn_in = 5
 """
-LAYER = """
-[[pretrain]]
-phases = [{ epochs = 1, batch = 20, chains = 20, sweeps = 1 }]
-"""
+RECIPE += DATA + EVALUATE
 CLASSIFY = """
 [classify]
 epochs = 3
@@ -67,34 +52,18 @@ affine = 0.5
 updates = 3
 strength = 2.0
 """
-SHAPES = (("labelled", [10, 12], "true"), ("unlabelled", [10, 8, 12], "false"))
-MODELS = tuple(name for name, *_ in SHAPES)
+MODELS = {"labelled": ([10, 12], "true"), "unlabelled": ([10, 8, 12], "false")}
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("work")
-    for name, hidden, labels in SHAPES:
-        text = RECIPE.format(name=name, hidden=hidden, labels=labels) + LAYER * (len(hidden) - 1)
-        text += CLASSIFY if name == "labelled" else ""
-        (folder / f"{name}.toml").write_text(text)
-        call("train", str(folder / f"{name}.toml"), *places(folder), "--threads", "1")
-    return folder
-
-
-@pytest.fixture
-async def engine(trained):
-    made = await open_engine(Settings(models_store=trained / "store", device="cpu"))
-    yield made
-    await made.stop()
-
-
-async def ask(engine, model, query):
-    return await engine.run(engine.registry.get(model), query, Call.lasting(30))
-
-
-def digits(n=3):
-    return np.random.default_rng(0).random((n, 1, 8, 8), dtype=np.float32)
+    recipes = {
+        name: RECIPE.format(name=name, hidden=hidden, labels=labels) + LAYER * (len(hidden) - 1)
+        for name, (hidden, labels) in MODELS.items()
+    }
+    recipes["labelled"] += CLASSIFY
+    return train_all(folder, recipes)
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -113,14 +82,14 @@ def test_training_publishes_a_package_with_bounds(trained, model):
 
 
 def test_the_published_weights_are_the_network_that_is_served(trained):
-    package = Package(trained / "store" / "labelled" / "1")
+    package = package_of(trained, "labelled")
     dbn = read_weights(package)
     assert dbn.labels == 10
     assert dbn.top.W.shape == (20, 12)
     rows = torch.from_numpy(digits().reshape(3, -1))
     features = package.run("encode", x=digits())["h"]
     np.testing.assert_allclose(features, torch.sigmoid(dbn.layers[0].recognise(rows)), atol=1e-5)
-    assert read_weights(Package(trained / "store" / "unlabelled" / "1")).labels == 0
+    assert read_weights(package_of(trained, "unlabelled")).labels == 0
 
 
 def test_evaluating_prints_the_figures_that_were_published(trained):
@@ -131,7 +100,7 @@ def test_evaluating_prints_the_figures_that_were_published(trained):
 
 
 def test_parity_notices_another_network(trained):
-    package = Package(trained / "store" / "labelled" / "1")
+    package = package_of(trained, "labelled")
     dbn = read_weights(package)
     negative = replace(dbn, top=replace(dbn.top, W=0.5 - dbn.top.W))
     with pytest.raises(PackageError, match="sweep 0 has"):
@@ -139,7 +108,7 @@ def test_parity_notices_another_network(trained):
 
 
 async def test_the_service_draws_the_labels_that_are_asked_for(engine, trained):
-    package = Package(trained / "store" / "labelled" / "1")
+    package = package_of(trained, "labelled")
     for labels in ((3,), (1, 4, 9)):
         held = {Role.LABEL: np.resize(np.array(labels), 3)}
         (mine,) = sample(package, n=3, seed=7, sweeps=[8], fixed=held)

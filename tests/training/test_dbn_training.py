@@ -1,10 +1,9 @@
 """Training a belief network: wake and sleep against autodiff, resumption to the bit, alarms."""
 
-import json
-
 import pytest
 import torch
 
+from tests.training.small_trainings import LAYER, PHASES, logged, stopping_run, tiny_data
 from tests.training.test_dbn import generator, log_p, small_network
 from training.alarms import check_chains, check_sane
 from training.dbn import Dbn, log_bernoulli
@@ -13,17 +12,13 @@ from training.dbn_learning import DbnLearner, fantasy, sleep, update, wake
 from training.dbn_training import LabelledImages, restore_averaged, train_dbn
 from training.exact import binary_states
 from training.rbm import Rbm
-from training.rbm_config import Phase, TrainTable
+from training.rbm_config import Phase
 from training.rbm_learning import LearningRule
-from training.run import Interrupted, Run, TrainingDiverged, newest_checkpoint
+from training.run import Interrupted, TrainingDiverged, newest_checkpoint
 
 SIZES = (6, 5, 4)
-LAYER = TrainTable(phases=(Phase(epochs=2, batch=20, chains=6, sweeps=1),), monitor_every=1)
 UP_DOWN = UpDownTable(
-    phases=(
-        Phase(epochs=2, batch=20, chains=8, sweeps=2),
-        Phase(epochs=1, batch=25, chains=12, sweeps=1, chain_precision="bfloat16"),
-    ),
+    phases=PHASES,
     greedy_epochs=1,
     momentum=0.5,
     monitor_every=1,
@@ -34,33 +29,22 @@ UP_DOWN = UpDownTable(
 UPDATES = 2 * 6 + 8
 
 
-def tiny_data() -> LabelledImages:
-    images = torch.rand(50, 12, generator=generator())
+def labelled_data() -> LabelledImages:
     labels = torch.arange(50) % 3
-    return LabelledImages(
-        images=images,
-        held_out=images[:10],
-        shape=(1, 3, 4),
-        labels=labels,
-        held_out_labels=labels[:10],
-    )
+    return LabelledImages(**vars(tiny_data()), labels=labels, held_out_labels=labels[:10])
 
 
 def go(directory, *, resume=False, stop_after=None, train=UP_DOWN, labels=True):
-    run = Run(directory, resume=resume, config={})
-    asked = iter(range(1, 10**9))
-    try:
+    with stopping_run(directory, resume=resume, stop_after=stop_after) as (run, stop):
         return train_dbn(
-            tiny_data(),
+            labelled_data(),
             model=DbnModelTable(hidden=SIZES, labels=labels),
             pretraining=(LAYER,) * 2,
             train=train,
             seed=3,
             run=run,
-            stop=lambda: next(asked) == stop_after,
+            stop=stop,
         )
-    finally:
-        run.close()
 
 
 def tensors(dbn: Dbn) -> list[torch.Tensor]:
@@ -113,7 +97,7 @@ def test_a_network_without_labels_is_trained_as_well(tmp_path):
 
 def test_bounds_errors_sheets_and_histograms_are_logged(whole):
     _, directory = whole
-    lines = [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
+    lines = logged(directory)
     bounds = [line for line in lines if "bound__held_out" in line]
     assert [line["epoch"] for line in bounds] == [1, 2, 3]
     assert all(line["bound__held_out"] < 0 for line in bounds)

@@ -7,12 +7,12 @@ import torch
 from sklearn.neural_network import BernoulliRBM
 
 from tests.training.test_training_cli import call, places
-from training.ais import ais, mean_log_probability
 from training.binarised import binary_rows
 from training.config import load_config
 from training.data import load, split_holdout
 from training.package import Package
 from training.rbm import Rbm, base_rate_bias
+from training.rbm_ais import ais
 from training.rbm_evaluation import (
     EvaluationData,
     Machine,
@@ -43,7 +43,7 @@ def log_probability(rbm: Rbm, data: EvaluationData) -> float:
         generator=torch.Generator().manual_seed(1),
     )
     test = binary_rows(data.test, device=torch.device("cpu"))
-    return mean_log_probability(rbm, test, log_z=log_z.value)
+    return Machine(rbm).mean_log_probability(test, log_z=log_z.value)
 
 
 @pytest.mark.statistical

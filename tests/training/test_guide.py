@@ -3,12 +3,13 @@
 import pytest
 import torch
 
+from tests.training.small_trainings import stopping_run
 from tests.training.test_dbn import generator
 from tests.training.test_exact import machine
 from training.dbn import Dbn, stack
 from training.guide import Guide, GuideTable, guide_error, restored_guide, train_guide
 from training.label_units import label_probabilities
-from training.run import Interrupted, Run
+from training.run import Interrupted
 
 LABELS = 3
 TABLE = GuideTable(updates=12, batch=20, learning_rate=0.05)
@@ -51,13 +52,8 @@ def images(n: int = 90) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def go(directory, *, resume=False, stop_after=None, table=TABLE) -> Guide:
-    run = Run(directory, resume=resume, config={})
-    asked = iter(range(1, 10**9))
-    try:
-        return train_guide(network(), *images(), table=table, seed=2, run=run,
-                           stop=lambda: next(asked) == stop_after)  # fmt: skip
-    finally:
-        run.close()
+    with stopping_run(directory, resume=resume, stop_after=stop_after) as (run, stop):
+        return train_guide(network(), *images(), table=table, seed=2, run=run, stop=stop)
 
 
 def test_a_guide_learns_to_tell_labels_apart_where_the_machine_does_not(tmp_path):

@@ -1,10 +1,9 @@
 """The training loop: a plan that covers every image, and resumption to the bit."""
 
-import json
-
 import pytest
 import torch
 
+from tests.training.small_trainings import logged, stopping_run, tiny_data
 from training.label_units import label_probabilities, with_label
 from training.rbm import initialise
 from training.rbm_config import ModelTable, Phase, RbmConfig, RbmTrainTable
@@ -20,26 +19,12 @@ PHASES = (
 TRAIN = RbmTrainTable(phases=PHASES, momentum=0.5, monitor_every=1, monitor_betas=5)
 
 
-def tiny_data() -> TrainingData:
-    g = torch.Generator().manual_seed(0)
-    images = torch.rand(50, 12, generator=g)
-    return TrainingData(images=images, held_out=images[:10], shape=(1, 3, 4))
-
-
 def go(directory, *, resume=False, stop_after=None, train=TRAIN, seed=3):
-    run = Run(directory, resume=resume, config={"seed": seed})
-    asked = iter(range(1, 10**9))
-    try:
+    opened = stopping_run(directory, resume=resume, stop_after=stop_after, config={"seed": seed})
+    with opened as (run, stop):
         return train_rbm(
-            tiny_data(),
-            model=ModelTable(hidden=5),
-            train=train,
-            seed=seed,
-            run=run,
-            stop=lambda: next(asked) == stop_after,
+            tiny_data(), model=ModelTable(hidden=5), train=train, seed=seed, run=run, stop=stop
         )
-    finally:
-        run.close()
 
 
 def test_the_plan_shows_every_image_once_an_epoch_and_lowers_the_rate():
@@ -100,7 +85,7 @@ def test_another_seed_gives_another_machine(tmp_path):
 
 def test_the_logs_hold_likelihood_histograms_and_particles(tmp_path):
     go(tmp_path)
-    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    lines = logged(tmp_path)
     assert [line["epoch"] for line in lines] == [1, 2, 3]
     assert {"likelihood__held_out", "pseudo_likelihood__held_out"} <= lines[0].keys()
     sheets = sorted(p.name for p in (tmp_path / "samples").iterdir())
@@ -111,7 +96,7 @@ def test_the_logs_hold_likelihood_histograms_and_particles(tmp_path):
 @pytest.mark.parametrize("chains", ["tempering", "trajectory"])
 def test_the_logs_of_an_exchange_hold_its_acceptance_and_the_ladder_its_log_z(tmp_path, chains):
     go(tmp_path, train=TRAIN.model_copy(update={"chains": chains}))
-    line = json.loads((tmp_path / "metrics.jsonl").read_text().splitlines()[-1])
+    line = logged(tmp_path)[-1]
     assert 0 < line["exchange__least_acceptance"] <= 1
     assert ("likelihood__held_out_by_ladder" in line) == (chains == "trajectory")
     if chains == "trajectory":

@@ -7,12 +7,11 @@ draft package ──► figures, pictures, card ──► models_store/<name>/<v
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
-from rich.console import Console
-
-from service.contract import PackageError, Quality
+from service.contract import Quality
+from training.bm import Bm
 from training.bm_card import TrainedBm
 from training.bm_config import BmConfig
 from training.bm_connections import colour_blocks
@@ -21,13 +20,10 @@ from training.bm_export import blocks_of, check_parity, publish_bm
 from training.bm_quantised import quantise_bm
 from training.bm_training import restored, train_bm
 from training.config import ConfigError, Recipe, Workspace
-from training.data import load
 from training.exact import MOST_UNITS
-from training.package import Package
 from training.rbm_evaluation import EvaluationData
-from training.rbm_training import TrainingData
-from training.recipe_data import rows, splits
-from training.run import Run, newest_checkpoint, stop_on_signals
+from training.recipe_data import opened_run, splits, training_data, training_set
+from training.recipe_export import FLOAT_WEIGHTS, evaluation, finished, publish_measured
 
 # A sweep is unrolled: beyond this its graph takes longer to load than to be of use.
 MOST_BLOCKS = 2048
@@ -41,24 +37,16 @@ def train(config: BmConfig, workspace: Workspace) -> Path:
     """
     seen, held_out = splits(config)
     _check_size(config, seen.shape)
-    run = Run(workspace.run, resume=workspace.resume, config=config.trained_part())
-    try:
-        with stop_on_signals() as stop:
-            train_bm(
-                TrainingData(
-                    images=rows(seen, workspace.device),
-                    held_out=rows(held_out, workspace.device),
-                    shape=seen.shape,
-                ),
-                model=config.model,
-                rivals=config.rivals,
-                train=config.train,
-                seed=config.seed,
-                run=run,
-                stop=stop,
-            )
-    finally:
-        run.close()
+    with opened_run(workspace, config.trained_part()) as (run, stop):
+        train_bm(
+            training_data(seen, held_out, workspace.device),
+            model=config.model,
+            rivals=config.rivals,
+            train=config.train,
+            seed=config.seed,
+            run=run,
+            stop=stop,
+        )
     return export(config, workspace)
 
 
@@ -70,59 +58,46 @@ def export(config: BmConfig, workspace: Workspace) -> Path:
     """
     trained = _trained(config, workspace)
     bm = quantise_bm(trained.machines.bm, bits=config.export.bits)
-    console = Console(stderr=True)
-    console.print("exporting a draft")
-    draft = Package(publish_bm(workspace.run / "draft", config, workspace, trained, figures=()))
-    check_parity(
-        draft,
-        bm,
-        blocks=blocks_of(config, trained),
-        posterior=config.export.posterior,
-        seed=config.seed,
+    return publish_measured(
+        config,
+        workspace,
+        trained.train,
+        publish=partial(publish_bm, config=config, workspace=workspace, trained=trained),
+        check=lambda draft: check_parity(
+            draft,
+            bm,
+            blocks=blocks_of(config, trained),
+            posterior=config.export.posterior,
+            seed=config.seed,
+        ),
+        figures=package_figures,
+        float_figures=partial(_float_figures, config, workspace, trained.machines.bm),
+        place=1,
     )
-    console.print("evaluating the exported weights")
-    data = EvaluationData(train=trained.train, test=load(config.data, "test"))
-    figures = package_figures(
-        draft,
-        data,
-        table=config.evaluate,
-        device=workspace.device,
-        command=f"reverie evaluate {config.name}@{config.version}",
-    )
-    measure = Measure(data, config.evaluate, workspace.device, f"reverie export {workspace.run}")
-    unrounded = measure.figure(
-        measure.likelihood(trained.machines.bm),
-        trained.machines.bm,
-        name="test_log_probability_float_weights",
-        weights="averaged float32 weights, before rounding",
-    )
-    figures.insert(1, unrounded)
-    return publish_bm(workspace.store, config, workspace, trained, figures=figures, draft=draft)
 
 
-def evaluate(package: Path, config: BmConfig, quick: bool, device: str) -> Sequence[Quality]:
-    """A package's figures again, from its files."""
-    opened = Package(package)
-    data = EvaluationData(train=splits(config)[0], test=load(config.data, "test"))
-    table = config.evaluate.quick() if quick else config.evaluate
-    command = f"reverie evaluate {opened.manifest.id}" + (" --quick" if quick else "")
-    return package_figures(opened, data, table=table, device=device, command=command)
+def _float_figures(
+    config: BmConfig, workspace: Workspace, bm: Bm, data: EvaluationData, *, command: str
+) -> list[Quality]:
+    measure = Measure(data, config.evaluate, workspace.device, command)
+    return [
+        measure.figure(
+            measure.likelihood(bm),
+            bm,
+            name="test_log_probability_float_weights",
+            weights=FLOAT_WEIGHTS,
+        )
+    ]
 
 
 def _trained(config: BmConfig, workspace: Workspace) -> TrainedBm:
-    checkpoint = newest_checkpoint(workspace.run)
     seen, held_out = splits(config)
-    visible = seen.images[0].size
-    machines = None if checkpoint is None else restored(checkpoint, visible=visible)
-    if checkpoint is None or machines is None:
-        raise PackageError(
-            f"{workspace.run} has no checkpoint of the machine itself to export: train on with "
-            "--resume"
-        )
+    restore = partial(restored, visible=seen.images[0].size)
+    found = finished(workspace, restore, whole="the machine itself")
     return TrainedBm(
-        machines=machines,
-        steps=int(checkpoint["step"]),
-        seconds=float(checkpoint["seconds"]),
+        machines=found.machine,
+        steps=found.steps,
+        seconds=found.seconds,
         train=seen,
         held_out=held_out,
     )
@@ -150,6 +125,6 @@ RECIPE = Recipe(
     config=BmConfig,
     train=train,
     export=export,
-    evaluate=evaluate,
-    training_set=lambda config: splits(config)[0],
+    evaluate=evaluation(package_figures),
+    training_set=training_set,
 )

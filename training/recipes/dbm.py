@@ -7,15 +7,13 @@ draft package ──► figures, pictures, card ──► models_store/<name>/<v
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
-from rich.console import Console
-
-from service.contract import PackageError, Quality
 from training.boltzmann_package import label_names
 from training.config import ConfigError, Recipe, Workspace
-from training.data import Dataset, load
+from training.data import Dataset
 from training.dbm import Dbm, MeanField
 from training.dbm_card import TrainedDbm
 from training.dbm_classifier import train_classifier, trained_classifier
@@ -23,39 +21,28 @@ from training.dbm_config import DbmConfig
 from training.dbm_evaluation import bound_figures, package_figures
 from training.dbm_export import check_parity, publish_dbm
 from training.dbm_training import restore_averaged, train_dbm
-from training.package import Package
 from training.quantised_deep import QuantisedDbm, quantise_deep, stack_moments
 from training.rbm import Rbm
-from training.rbm_evaluation import EvaluationData
-from training.rbm_training import TrainingData
-from training.recipe_data import published, rows, splits
-from training.run import Run, newest_checkpoint, stop_on_signals
+from training.recipe_data import opened_run, published, rows, splits, training_data, training_set
+from training.recipe_export import FLOAT_WEIGHTS, evaluation, finished, publish_measured
 
 
 def train(config: DbmConfig, workspace: Workspace) -> Path:
     """Train, or go on, then evaluate and publish; returns the package's folder."""
     seen, held_out = splits(config)
-    run = Run(workspace.run, resume=workspace.resume, config=config.trained_part())
-    try:
-        with stop_on_signals() as stop:
-            dbm = train_dbm(
-                TrainingData(
-                    images=rows(seen, workspace.device),
-                    held_out=rows(held_out, workspace.device),
-                    shape=seen.shape,
-                ),
-                model=config.model,
-                pretraining=config.pretrain,
-                train=config.train,
-                seed=config.seed,
-                run=run,
-                stop=stop,
-                start=_start(config, workspace),
-            )
-            if config.classify is not None:
-                _train_classifier(config, workspace, dbm, splits=(seen, held_out), stop=stop)
-    finally:
-        run.close()
+    with opened_run(workspace, config.trained_part()) as (run, stop):
+        dbm = train_dbm(
+            training_data(seen, held_out, workspace.device),
+            model=config.model,
+            pretraining=config.pretrain,
+            train=config.train,
+            seed=config.seed,
+            run=run,
+            stop=stop,
+            start=_start(config, workspace),
+        )
+        if config.classify is not None:
+            _train_classifier(config, workspace, dbm, splits=(seen, held_out), stop=stop)
     return export(config, workspace)
 
 
@@ -66,59 +53,36 @@ def export(config: DbmConfig, workspace: Workspace) -> Path:
         PackageError: there is no checkpoint of the joint training, or the graphs disagree with the
             machine.
     """
-    checkpoint = newest_checkpoint(workspace.run)
-    dbm = None if checkpoint is None else restore_averaged(checkpoint)
-    if checkpoint is None or dbm is None:
-        raise PackageError(
-            f"{workspace.run} has no checkpoint of all layers together to export: train on with "
-            "--resume"
-        )
+    found = finished(workspace, restore_averaged, whole="all layers together")
     seen, held_out = splits(config)
-    whole = _whole(config, dbm, seen)
+    whole = _whole(config, found.machine, seen)
     trained = TrainedDbm(
-        dbm=dbm,
+        dbm=found.machine,
         classifier=trained_classifier(whole.dequantised(), _posterior(config), workspace.run),
-        steps=int(checkpoint["step"]),
-        seconds=float(checkpoint["seconds"]),
+        steps=found.steps,
+        seconds=found.seconds,
         train=seen,
         held_out=held_out,
     )
-    console = Console(stderr=True)
-    console.print("exporting a draft")
-    draft = Package(
-        publish_dbm(workspace.run / "draft", config, workspace, trained, whole, figures=())
+    updates = config.export.mean_field_updates
+    return publish_measured(
+        config,
+        workspace,
+        seen,
+        publish=partial(
+            publish_dbm, config=config, workspace=workspace, trained=trained, dbm=whole
+        ),
+        check=lambda draft: check_parity(draft, whole, updates=updates, seed=config.seed),
+        figures=package_figures,
+        float_figures=partial(
+            bound_figures,
+            trained.dbm.to(workspace.device),
+            table=config.evaluate,
+            name="test_bound_float_weights",
+            weights=FLOAT_WEIGHTS,
+        ),
+        place=2,
     )
-    check_parity(draft, whole, updates=config.export.mean_field_updates, seed=config.seed)
-    console.print("evaluating the exported weights")
-    data = EvaluationData(train=seen, test=load(config.data, "test"))
-    figures = package_figures(
-        draft,
-        data,
-        table=config.evaluate,
-        device=workspace.device,
-        command=f"reverie evaluate {config.name}@{config.version}",
-    )
-    unrounded = bound_figures(
-        dbm.to(workspace.device),
-        data,
-        table=config.evaluate,
-        name="test_bound_float_weights",
-        weights="averaged float32 weights, before rounding",
-        command=f"reverie export {workspace.run}",
-    )
-    figures[2:2] = unrounded
-    return publish_dbm(
-        workspace.store, config, workspace, trained, whole, figures=figures, draft=draft
-    )
-
-
-def evaluate(package: Path, config: DbmConfig, quick: bool, device: str) -> Sequence[Quality]:
-    """A package's figures again, from its files."""
-    opened = Package(package)
-    data = EvaluationData(train=splits(config)[0], test=load(config.data, "test"))
-    table = config.evaluate.quick() if quick else config.evaluate
-    command = f"reverie evaluate {opened.manifest.id}" + (" --quick" if quick else "")
-    return package_figures(opened, data, table=table, device=device, command=command)
 
 
 def _train_classifier(
@@ -178,6 +142,6 @@ RECIPE = Recipe(
     config=DbmConfig,
     train=train,
     export=export,
-    evaluate=evaluate,
-    training_set=lambda config: splits(config)[0],
+    evaluate=evaluation(package_figures),
+    training_set=training_set,
 )

@@ -8,13 +8,12 @@ draft package ──► figures, samples, card ──► models_store/<name>/<ve
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
-from rich.console import Console
 
-from service.contract import PackageError, Quality
 from training.boltzmann_package import label_names
 from training.classifier import (
     Classifier,
@@ -25,7 +24,7 @@ from training.classifier import (
     with_softmax,
 )
 from training.config import ConfigError, Recipe, Workspace
-from training.data import Dataset, load
+from training.data import Dataset
 from training.dbn import Dbn
 from training.dbn_card import TrainedDbn
 from training.dbn_config import DbnConfig
@@ -33,12 +32,11 @@ from training.dbn_evaluation import bound_figure, package_figures
 from training.dbn_export import check_parity, publish_dbn
 from training.dbn_training import LabelledImages, restore_averaged, train_dbn
 from training.guide import Guide, restored_guide, train_guide
-from training.package import Package
 from training.quantised_network import QuantisedDbn, network_moments, quantise_network
 from training.rbm import Rbm
-from training.rbm_evaluation import EvaluationData
-from training.recipe_data import published, rows, splits
-from training.run import Run, newest_checkpoint, stop_on_signals
+from training.recipe_data import opened_run, published, rows, splits, training_set
+from training.recipe_export import FLOAT_WEIGHTS, evaluation, finished, publish_measured
+from training.run import Run
 
 CLASSIFIER_FOLDER = "classifier"
 GUIDE_FOLDER = "guide"
@@ -47,29 +45,25 @@ GUIDE_FOLDER = "guide"
 def train(config: DbnConfig, workspace: Workspace) -> Path:
     """Train, or go on, then evaluate and publish; returns the package's folder."""
     seen, held_out = splits(config)
-    run = Run(workspace.run, resume=workspace.resume, config=config.trained_part())
-    try:
-        with stop_on_signals() as stop:
-            dbn = train_dbn(
-                LabelledImages(
-                    images=rows(seen, workspace.device),
-                    held_out=rows(held_out, workspace.device),
-                    shape=seen.shape,
-                    labels=_labels(seen, workspace.device),
-                    held_out_labels=_labels(held_out, workspace.device),
-                ),
-                model=config.model,
-                pretraining=config.pretrain,
-                train=config.train,
-                seed=config.seed,
-                run=run,
-                stop=stop,
-                start=_start(config, workspace),
-            )
-            _train_guide(config, workspace, dbn, seen, stop=stop)
-            _train_classifier(config, workspace, dbn, splits=(seen, held_out), stop=stop)
-    finally:
-        run.close()
+    with opened_run(workspace, config.trained_part()) as (run, stop):
+        dbn = train_dbn(
+            LabelledImages(
+                images=rows(seen, workspace.device),
+                held_out=rows(held_out, workspace.device),
+                shape=seen.shape,
+                labels=_labels(seen, workspace.device),
+                held_out_labels=_labels(held_out, workspace.device),
+            ),
+            model=config.model,
+            pretraining=config.pretrain,
+            train=config.train,
+            seed=config.seed,
+            run=run,
+            stop=stop,
+            start=_start(config, workspace),
+        )
+        _train_guide(config, workspace, dbn, seen, stop=stop)
+        _train_classifier(config, workspace, dbn, splits=(seen, held_out), stop=stop)
     return export(config, workspace)
 
 
@@ -81,49 +75,37 @@ def export(config: DbnConfig, workspace: Workspace) -> Path:
     """
     seen, held_out = splits(config)
     labels = len(label_names(seen)) if config.model.labels else 0
-    checkpoint = newest_checkpoint(workspace.run)
-    dbn = None if checkpoint is None else restore_averaged(checkpoint, labels=labels)
-    if checkpoint is None or dbn is None:
-        raise PackageError(
-            f"{workspace.run} has no checkpoint of the whole network to export: train on with "
-            "--resume"
-        )
+    found = finished(workspace, partial(restore_averaged, labels=labels), whole="the whole network")
     trained = TrainedDbn(
-        dbn=dbn,
+        dbn=found.machine,
         classifier=restored_classifier(workspace.run / CLASSIFIER_FOLDER),
         guide=_guide(config, workspace),
-        steps=int(checkpoint["step"]),
-        seconds=float(checkpoint["seconds"]),
+        steps=found.steps,
+        seconds=found.seconds,
         train=seen,
         held_out=held_out,
     )
-    console = Console(stderr=True)
-    console.print("exporting a draft")
-    whole = _whole(config, dbn, seen, guide=trained.guide)
-    draft = Package(
-        publish_dbn(workspace.run / "draft", config, workspace, trained, whole, figures=())
-    )
-    check_parity(draft, whole, seed=config.seed)
-    console.print("evaluating the exported weights")
-    data = EvaluationData(train=seen, test=load(config.data, "test"))
-    figures = package_figures(
-        draft,
-        data,
-        table=config.evaluate,
-        device=workspace.device,
-        command=f"reverie evaluate {config.name}@{config.version}",
-    )
-    unrounded = bound_figure(
-        dbn.to(workspace.device),
-        data,
-        table=config.evaluate,
-        name="test_bound_float_weights",
-        weights="averaged float32 weights, before rounding",
-        command=f"reverie export {workspace.run}",
-    )
-    figures.insert(1, unrounded)
-    return publish_dbn(
-        workspace.store, config, workspace, trained, whole, figures=figures, draft=draft
+    whole = _whole(config, trained.dbn, seen, guide=trained.guide)
+    return publish_measured(
+        config,
+        workspace,
+        seen,
+        publish=partial(
+            publish_dbn, config=config, workspace=workspace, trained=trained, dbn=whole
+        ),
+        check=lambda draft: check_parity(draft, whole, seed=config.seed),
+        figures=package_figures,
+        float_figures=lambda data, command: [
+            bound_figure(
+                trained.dbn.to(workspace.device),
+                data,
+                table=config.evaluate,
+                name="test_bound_float_weights",
+                weights=FLOAT_WEIGHTS,
+                command=command,
+            )
+        ],
+        place=1,
     )
 
 
@@ -134,15 +116,6 @@ def _whole(
     dbn = dbn.to("cpu")
     moments = network_moments(dbn, rows(seen, "cpu"), _labels(seen, "cpu"))
     return quantise_network(dbn, bits=config.export.bits, guide=guide, moments=moments)
-
-
-def evaluate(package: Path, config: DbnConfig, quick: bool, device: str) -> Sequence[Quality]:
-    """A package's figures again, from its files."""
-    opened = Package(package)
-    data = EvaluationData(train=splits(config)[0], test=load(config.data, "test"))
-    table = config.evaluate.quick() if quick else config.evaluate
-    command = f"reverie evaluate {opened.manifest.id}" + (" --quick" if quick else "")
-    return package_figures(opened, data, table=table, device=device, command=command)
 
 
 def _guide(config: DbnConfig, workspace: Workspace) -> Guide | None:
@@ -247,6 +220,6 @@ RECIPE = Recipe(
     config=DbnConfig,
     train=train,
     export=export,
-    evaluate=evaluate,
-    training_set=lambda config: splits(config)[0],
+    evaluate=evaluation(package_figures),
+    training_set=training_set,
 )

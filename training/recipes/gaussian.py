@@ -33,7 +33,8 @@ from training.gaussian_pictures import SHEET_SIDE, columns_png, filters_of, png_
 from training.gaussian_table import table_rows
 from training.gaussian_training import GaussianData, train_gaussian
 from training.provenance import provenance
-from training.run import Run, newest_checkpoint, stop_on_signals
+from training.recipe_data import opened_run
+from training.run import newest_checkpoint
 from training.sheets import png_bytes
 from training.tabular.table import TableConfig
 
@@ -46,14 +47,10 @@ TABLE_SAMPLES = 2000
 def train(config: GaussianConfig, workspace: Workspace) -> Path:
     """Train, or go on, then evaluate; returns the folder of the result."""
     data = _data(config, workspace)
-    run = Run(workspace.run, resume=workspace.resume, config=config.trained_part())
-    try:
-        with stop_on_signals() as stop:
-            train_gaussian(
-                data, model=config.model, train=config.train, seed=config.seed, run=run, stop=stop
-            )
-    finally:
-        run.close()
+    with opened_run(workspace, config.trained_part()) as (run, stop):
+        train_gaussian(
+            data, model=config.model, train=config.train, seed=config.seed, run=run, stop=stop
+        )
     return export(config, workspace)
 
 

@@ -6,19 +6,17 @@ draft package ──► figures, pictures, card ──► models_store/<name>/<v
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
 
 from service.contract import PackageError, Quality
 from training.boltzmann_package import label_names
 from training.config import ConfigError, Recipe, Workspace
-from training.data import Dataset, load
+from training.data import Dataset
 from training.label_units import with_label
-from training.package import Package
 from training.quantised import QuantisedRbm, quantise
 from training.rbm import Rbm
 from training.rbm_card import Trained
@@ -33,9 +31,10 @@ from training.rbm_evaluation import (
 )
 from training.rbm_export import check_parity, publish_rbm
 from training.rbm_training import TrainingData, restore_averaged, train_rbm
-from training.recipe_data import published, rows, splits
+from training.recipe_data import opened_run, published, rows, splits, training_set
+from training.recipe_export import FLOAT_WEIGHTS, evaluation, publish_measured
 from training.rounding import layer_moments
-from training.run import Run, newest_checkpoint, stop_on_signals
+from training.run import newest_checkpoint
 from training.trajectory import Ladder, LadderRule
 
 
@@ -43,25 +42,21 @@ def train(config: RbmConfig, workspace: Workspace) -> Path:
     """Train, or go on, then evaluate and publish; returns the package's folder."""
     seen, held_out = splits(config)
     labels = _labels(config, seen)
-    run = Run(workspace.run, resume=workspace.resume, config=config.trained_part())
-    try:
-        with stop_on_signals() as stop:
-            train_rbm(
-                TrainingData(
-                    images=_units(seen, workspace.device, labels=labels),
-                    held_out=_units(held_out, workspace.device, labels=labels),
-                    shape=seen.shape,
-                ),
-                model=config.model,
-                train=config.train,
-                seed=config.seed,
-                run=run,
-                stop=stop,
-                start=_start(config, workspace),
-                labels=labels,
-            )
-    finally:
-        run.close()
+    with opened_run(workspace, config.trained_part()) as (run, stop):
+        train_rbm(
+            TrainingData(
+                images=_units(seen, workspace.device, labels=labels),
+                held_out=_units(held_out, workspace.device, labels=labels),
+                shape=seen.shape,
+            ),
+            model=config.model,
+            train=config.train,
+            seed=config.seed,
+            run=run,
+            stop=stop,
+            start=_start(config, workspace),
+            labels=labels,
+        )
     return export(config, workspace)
 
 
@@ -83,25 +78,18 @@ def export(config: RbmConfig, workspace: Workspace) -> Path:
         held_out=held_out,
         labels=_labels(config, seen),
     )
-    console = Console(stderr=True)
-    console.print("exporting a draft")
     whole = _whole(config, trained)
-    draft = Package(
-        publish_rbm(workspace.run / "draft", config, workspace, trained, whole, figures=())
-    )
-    check_parity(draft, whole, seed=config.seed, labels=trained.labels)
-    console.print("evaluating the exported weights")
-    data = EvaluationData(train=seen, test=load(config.data, "test"))
-    figures = package_figures(
-        draft,
-        data,
-        table=config.evaluate,
-        device=workspace.device,
-        command=f"reverie evaluate {config.name}@{config.version}",
-    )
-    figures[1:1] = _of_float_weights(config, workspace, trained, data, checkpoint)
-    return publish_rbm(
-        workspace.store, config, workspace, trained, whole, figures=figures, draft=draft
+    return publish_measured(
+        config,
+        workspace,
+        seen,
+        publish=partial(
+            publish_rbm, config=config, workspace=workspace, trained=trained, rbm=whole
+        ),
+        check=lambda draft: check_parity(draft, whole, seed=config.seed, labels=trained.labels),
+        figures=package_figures,
+        float_figures=partial(_float_figures, config, workspace, trained, checkpoint),
+        place=1,
     )
 
 
@@ -112,15 +100,16 @@ def _whole(config: RbmConfig, trained: Trained) -> QuantisedRbm:
     return quantise(trained.rbm, bits=config.export.bits, moments=moments)
 
 
-def _of_float_weights(
+def _float_figures(
     config: RbmConfig,
     workspace: Workspace,
     trained: Trained,
-    data: EvaluationData,
     checkpoint: dict[str, Any],
+    data: EvaluationData,
+    *,
+    command: str,
 ) -> list[Quality]:
-    """Figures of what was trained, before rounding: by AIS, and by its ladder where it has one."""
-    command = f"reverie export {workspace.run}"
+    """Figures of what was trained: by AIS, and by its ladder where it has one."""
     machine = Machine(trained.rbm.to(workspace.device), trained.labels)
     figures = [
         ais_figure(
@@ -128,26 +117,17 @@ def _of_float_weights(
             data,
             table=config.evaluate,
             name="test_log_probability_float_weights",
-            weights="averaged float32 weights, before rounding",
+            weights=FLOAT_WEIGHTS,
             command=command,
         )
     ]
-    state = checkpoint["tensors"]
-    if config.train.chains == "trajectory" and len(state["particles"]) > 1:
+    particles = checkpoint["tensors"]["particles"]
+    if config.train.chains == "trajectory" and len(particles) > 1:
         device = torch.device(workspace.device)
         ladder = Ladder.restored(checkpoint["exchange"], device, rule=LadderRule())
-        chains = LadderChains(ladder, state["particles"].to(device))
+        chains = LadderChains(ladder, particles.to(device))
         figures.append(ladder_figure(machine, data, chains, command=command))
     return figures
-
-
-def evaluate(package: Path, config: RbmConfig, quick: bool, device: str) -> Sequence[Quality]:
-    """A package's figures again, from its files."""
-    opened = Package(package)
-    data = EvaluationData(train=splits(config)[0], test=load(config.data, "test"))
-    table = config.evaluate.quick() if quick else config.evaluate
-    command = f"reverie evaluate {opened.manifest.id}" + (" --quick" if quick else "")
-    return package_figures(opened, data, table=table, device=device, command=command)
 
 
 def _start(config: RbmConfig, workspace: Workspace) -> Rbm | None:
@@ -184,6 +164,6 @@ RECIPE = Recipe(
     config=RbmConfig,
     train=train,
     export=export,
-    evaluate=evaluate,
-    training_set=lambda config: splits(config)[0],
+    evaluate=evaluation(package_figures),
+    training_set=training_set,
 )
