@@ -204,14 +204,14 @@ def encoder_losses(
 
 
 def restore_encoder(
-    state: dict[str, Any], shape: Shape, *, reader: dict[str, Tensor] | None
+    state: dict[str, Any], shape: Shape, *, reader: nn.Sequential | None
 ) -> Encoder:
-    """The encoder in a checkpoint with the trained reader's weights, ready for use and export."""
+    """The encoder in a checkpoint with the trained reader, ready for use and export."""
     encoder = Encoder(shape)
     encoder.load_state_dict(state["encoder"])
     if encoder.reader is not None:
         assert reader is not None, "a labelled generator's encoder has a reader"
-        encoder.reader.load_state_dict(reader)
+        encoder.reader = reader
     folded = fold_batch_norm(encoder)
     assert isinstance(folded, Encoder)
     return folded

@@ -1,10 +1,9 @@
 """From a torch module to an ONNX graph that anyone may publish.
 
-module ──► fold_batch_norm ──► torch.onnx.export ──► strip ──► checker ──► bytes ──► parity
+module ──► fold_batch_norm ──► in_halves ──► torch.onnx.export ──► graph file ──► checker ──► parity
 
 A graph has a dynamic batch axis named `n`, its weights inside, and nothing of the machine that
-made it: torch's exporter writes stack traces with file paths into every node; `strip` takes them
-out.
+made it.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ import logging
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import onnx
@@ -24,8 +23,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from training.graph_file import LARGE, store_halves, strip
+
 OPSET = 20
 Convolution = nn.Conv2d | nn.ConvTranspose2d
+M = TypeVar("M", bound=nn.Module)
 
 
 class ExportError(RuntimeError):
@@ -64,29 +66,10 @@ def to_onnx(
             verbose=False,
         )
     assert program is not None
-    model = strip(program.model_proto)
+    model = store_halves(strip(program.model_proto))
     onnx.checker.check_model(model, full_check=True)
     content: bytes = model.SerializeToString()
     return content
-
-
-def strip(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Without metadata, doc strings, intermediate shapes and initialisers that nothing reads."""
-    bare = copy.deepcopy(model)
-    bare.producer_name, bare.producer_version, bare.domain = "reverie", "", ""
-    bare.graph.name = "main"
-    del bare.graph.value_info[:]
-    used = {name for node in _nodes(bare.graph) for name in node.input}
-    used |= {output.name for output in bare.graph.output}
-    kept = [tensor for tensor in bare.graph.initializer if tensor.name in used]
-    del bare.graph.initializer[:]
-    bare.graph.initializer.extend(kept)
-    for part in _parts(bare):
-        if "metadata_props" in part.DESCRIPTOR.fields_by_name:
-            del part.metadata_props[:]
-        if "doc_string" in part.DESCRIPTOR.fields_by_name:
-            part.doc_string = ""
-    return bare
 
 
 def parity(
@@ -137,6 +120,24 @@ def fold_batch_norm(module: nn.Module) -> nn.Module:
     return folded
 
 
+def in_halves(module: M) -> M:
+    """A copy whose large weights are numbers that float16 holds; it computes in float32 as before.
+
+    Each weight moves by 2⁻¹¹ of itself at most, or by 2⁻²⁵ where it is below 2⁻¹⁴. Its graph takes
+    half the bytes. Biases and norms stay: they are few, and a shift of one shifts every pixel.
+
+    Raises:
+        ExportError: the largest number of a weight is not within 2⁻¹⁴ … 65,504.
+    """
+    rounded = copy.deepcopy(module)
+    with torch.no_grad():
+        for name, weight in rounded.named_parameters():
+            if weight.dim() > 1 and weight.numel() >= LARGE:
+                _check_range(name, weight)
+                weight.copy_(weight.half())
+    return rounded
+
+
 def to_torchscript(
     module: nn.Module, inputs: Mapping[str, Tensor], *, tolerance: float = 1e-5
 ) -> bytes:
@@ -182,6 +183,16 @@ def quiet() -> Iterator[None]:
             logger.setLevel(level)
 
 
+def _check_range(name: str, weight: Tensor) -> None:
+    most, half = float(weight.abs().max()), torch.finfo(torch.float16)
+    if most and not half.smallest_normal <= most <= half.max:
+        raise ExportError(
+            f"the largest number of {name} is {most:.3g}, and float16 holds "
+            f"{half.smallest_normal:.2g} to {half.max:,.0f}: set export.weights to 'float32', or "
+            "train with another rate where the recipe has no such field"
+        )
+
+
 def _agree(
     module: nn.Module,
     inputs: Mapping[str, Tensor],
@@ -219,24 +230,3 @@ def _fold_sequence(layers: nn.Sequential) -> None:
         delattr(layers, name)
     for i, layer in enumerate(kept):
         layers.add_module(str(i), layer)
-
-
-def _nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
-    """Every node, those of subgraphs too."""
-    for node in graph.node:
-        yield node
-        for attribute in node.attribute:
-            for inner in (*attribute.graphs, *([attribute.g] if attribute.HasField("g") else [])):
-                yield from _nodes(inner)
-
-
-def _parts(message: Any) -> Iterator[Any]:  # noqa: ANN401  (any protobuf message)
-    """A protobuf message and every message inside it."""
-    yield message
-    for description, value in message.ListFields():
-        if description.message_type is None:
-            continue
-        repeated = not isinstance(value, type(message)) and hasattr(value, "__len__")
-        for inner in list(value) if repeated else [value]:
-            if hasattr(inner, "ListFields"):
-                yield from _parts(inner)

@@ -131,9 +131,15 @@ def _reading(config: GanConfig) -> str:
         return ""
     how = config.reader
     bent = "turned, stretched and bent a little, " if how.bend else ""
+    mean = (
+        f" Its weights are their mean over {how.average_epochs} more epochs, of images as they "
+        f"are, at a rate of {how.average_rate:g}."
+        if how.average_epochs
+        else ""
+    )
     return (
         f" The class is read by a network of its own: {how.epochs} epochs of training images, "
-        f"{bent}under random masks, of which {how.centre:.0%} are the central square."
+        f"{bent}under random masks, of which {how.centre:.0%} are the central square.{mean}"
     )
 
 

@@ -13,7 +13,7 @@ from training.config import RecipeConfig, Table
 from training.encoder import EncoderChoices, EncoderTraining
 from training.gan_options import GanTraining, Remedies
 from training.latent_step import Descent
-from training.reader import ReaderTraining
+from training.reader import ReaderChoices, ReaderTraining
 from training.shapes import LabelHead, Network, Norm, Shape
 
 
@@ -86,8 +86,13 @@ class InpaintTable(Table):
 
 
 class ExportTable(Table):
-    """`[export]`: what is written beside the ONNX graphs."""
+    """`[export]`: what the graphs' weights are, and what is written beside them."""
 
+    weights: Literal["float16", "float32"] = Field(
+        "float16",
+        description="float16: weights are rounded to its numbers and take half the bytes; the "
+        "graphs compute in float32 either way.",
+    )
     torchscript: bool = Field(
         default=False, description="Also write generate.torchscript.pt; deprecated upstream."
     )
@@ -199,10 +204,10 @@ class GanConfig(RecipeConfig):
 
     def reader_part(self) -> dict[str, object]:
         """What decides the reader's weights."""
-        return self.model_dump(
-            mode="json",
-            include={"seed": True, "data": True, "model": {"classes"}, "reader": True},
+        part = self.model_dump(
+            mode="json", include={"seed": True, "data": True, "model": {"classes"}}
         )
+        return part | {"reader": without_defaults(self.reader, ReaderChoices)}
 
 
 def without_defaults(table: Table, choices: type[Table]) -> dict[str, object]:

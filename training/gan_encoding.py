@@ -19,7 +19,7 @@ from training.gan import Examples, Stop
 from training.gan_config import GanConfig
 from training.gan_export import without_batch_norm
 from training.networks import Discriminator, Encoder, Generator, unbound
-from training.reader import train_reader
+from training.reader import restore_reader, train_reader
 from training.run import Run, RunConflict, newest_checkpoint
 from training.shapes import Critic, Shape
 
@@ -76,14 +76,15 @@ def encoding(config: GanConfig, workspace: Workspace, *, shape: Shape) -> Encodi
     Raises:
         PackageError: it, or its reader, has no checkpoint yet.
     """
-    names = ("encoder", "reader") if shape.labelled else ("encoder",)
+    labelled = shape.labelled
+    names = ("encoder", "reader") if labelled else ("encoder",)
     states: dict[str, dict[str, Any]] = {}
     for name in names:
         state = newest_checkpoint(workspace.run / name)
         if state is None:
             raise PackageError(f"{workspace.run} has no {name} yet: finish with --resume")
         states[name] = state
-    reader = states["reader"]["reader"] if shape.labelled else None
+    reader = restore_reader(states["reader"], shape, config.reader) if labelled else None
     return Encoding(
         encoder=restore_encoder(states["encoder"], config.encoder.shape(shape), reader=reader),
         seconds=sum(float(state["seconds"]) for state in states.values()),

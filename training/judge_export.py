@@ -26,24 +26,17 @@ SHOWN = 60
 Z_95 = 1.96
 
 
-class _Encode(nn.Module):
-    def __init__(self, judge: Judge) -> None:
-        super().__init__()
-        self.trunk = judge.trunk
+class _Look(nn.Module):
+    """x ↦ features, class probabilities."""
 
-    def forward(self, x: Tensor) -> Tensor:
-        features: Tensor = self.trunk(2.0 * x - 1.0)
-        return features
-
-
-class _Classify(nn.Module):
     def __init__(self, judge: Judge) -> None:
         super().__init__()
         self.trunk, self.head = judge.trunk, judge.head
 
-    def forward(self, x: Tensor) -> Tensor:
-        chances: Tensor = self.head(self.trunk(2.0 * x - 1.0)).softmax(1)
-        return chances
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        features: Tensor = self.trunk(2.0 * x - 1.0)
+        chances: Tensor = self.head(features).softmax(1)
+        return features, chances
 
 
 def publish_judge(
@@ -98,26 +91,29 @@ def publish_judge(
 
 
 def judge_functions(judge: Judge, shape: tuple[int, int, int]) -> tuple[dict[str, Function], float]:
-    """`encode` and `classify` as graphs, and the largest difference to torch that either shows.
+    """`encode` and `classify`, and the largest difference to torch that either shows.
+
+    Both are of one graph, so that the package holds the weights once.
 
     Raises:
-        ExportError: a graph disagrees with its module.
+        ExportError: the graph disagrees with its module.
     """
     folded = fold_batch_norm(judge)
     assert isinstance(folded, Judge)
-    noise = torch.Generator().manual_seed(0)
-    x = torch.rand(3, *shape, generator=noise)
-    classes = judge.head.out_features
-    functions, worst = {}, 0.0
-    for name, module, output in (
-        ("encode", _Encode(folded), _tensor("features", FEATURES, Role.HIDDEN)),
-        ("classify", _Classify(folded), _tensor("probabilities", classes, Role.PROBABILITIES)),
-    ):
-        content = to_onnx(module, {"x": x}, [output.name])
-        other = {"x": torch.cat([x, x.flip(0), x[:1]])}
-        worst = max(worst, parity(module, content, other, tolerance=TOLERANCE))
-        taken = TensorSpec(name="x", dtype="float32", shape=("n", *shape), role=Role.DATA)
-        functions[name] = Function(graph=content, inputs=(taken,), outputs=(output,))
+    look = _Look(folded)
+    x = torch.rand(3, *shape, generator=torch.Generator().manual_seed(0))
+    taken = TensorSpec(name="x", dtype="float32", shape=("n", *shape), role=Role.DATA)
+    outputs = {
+        "encode": _tensor("features", FEATURES, Role.HIDDEN),
+        "classify": _tensor("probabilities", judge.head.out_features, Role.PROBABILITIES),
+    }
+    graph = to_onnx(look, {"x": x}, [output.name for output in outputs.values()])
+    other = {"x": torch.cat([x, x.flip(0), x[:1]])}
+    worst = parity(look, graph, other, tolerance=TOLERANCE)
+    functions = {
+        name: Function(graph=graph, inputs=(taken,), outputs=(output,))
+        for name, output in outputs.items()
+    }
     return functions, worst
 
 

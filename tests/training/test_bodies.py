@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from training.bodies import reader_body
 from training.export import fold_batch_norm, parity, to_onnx
 from training.latent_step import Descent, LatentStep
 from training.networks import Discriminator, Encoder, Generator, PointShape, Shape, seeded
@@ -87,10 +88,12 @@ def test_an_encoder_of_a_labelled_generator_reads_the_class_too():
     assert torch.equal(encoder.class_logits(x, mask), encoder.class_logits(other, mask))
 
 
-@pytest.mark.parametrize(("side", "channels"), [(32, 3), (64, 3)])
-def test_the_reader_of_classes_fits_every_size(side, channels):
+@pytest.mark.parametrize("kind", ["strides", "patches"])
+@pytest.mark.parametrize(("side", "channels"), [(28, 1), (32, 3), (64, 3)])
+def test_the_reader_of_classes_fits_every_size(side, channels, kind):
     shape = Shape(channels=channels, side=side, latent=4, width=4, classes=3, labelled=True)
     encoder = Encoder(shape).eval()
+    encoder.reader = reader_body(shape, kind).eval()
     x, mask = torch.rand(2, channels, side, side), torch.zeros(2, 1, side, side)
     assert encoder.class_logits(x, mask).shape == (2, 3)
 

@@ -1,5 +1,6 @@
 """Exported graphs do what the module does, and carry nothing of the machine that made them."""
 
+import copy
 import io
 import re
 from pathlib import Path
@@ -13,12 +14,14 @@ from torch import nn
 from training.export import (
     ExportError,
     fold_batch_norm,
+    in_halves,
     parity,
     session,
-    strip,
     to_onnx,
     to_torchscript,
+    torchscript_parity,
 )
+from training.graph_file import LARGE
 from training.networks import Generator, Shape, seeded
 
 SHAPE = Shape(latent=4, width=4)
@@ -96,24 +99,6 @@ def test_a_graph_has_one_dynamic_axis_and_its_weights_inside(exported):
     assert not any(t.HasField("data_location") and t.data_location for t in model.graph.initializer)
 
 
-def test_stripping_takes_metadata_from_every_level():
-    x = onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, ["n"])
-    y = onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, ["n"])
-    node = onnx.helper.make_node("Relu", ["x"], ["y"], doc_string="File /secret/a.py")
-    unused = onnx.numpy_helper.from_array(np.ones(3, np.float32), "unused")
-    graph = onnx.helper.make_graph(
-        [node], "from /secret/b", [x], [y], [unused], doc_string="/secret"
-    )
-    model = onnx.helper.make_model(graph, producer_name="/secret/tool", doc_string="/secret/c")
-    for part in (model, model.graph, model.graph.node[0], model.graph.input[0]):
-        part.metadata_props.add(key="trace", value="/secret/d.py")
-    bare = strip(model)
-    assert b"secret" not in bare.SerializeToString()
-    assert not bare.graph.initializer
-    assert b"secret" in model.SerializeToString()
-    onnx.checker.check_model(bare)
-
-
 def test_torchscript_gives_the_same_images():
     module = fold_batch_norm(generator())
     content = to_torchscript(module, {"z": torch.zeros(2, 4)})
@@ -122,6 +107,51 @@ def test_torchscript_gives_the_same_images():
     z = torch.randn(5, 4)
     assert torch.allclose(loaded(z), module(z), atol=1e-6)
     assert b"/site-packages/" not in content
+
+
+def is_half(weight: torch.Tensor) -> bool:
+    return torch.equal(weight.half().float(), weight)
+
+
+def test_large_weights_become_numbers_that_float16_holds_and_the_others_stay():
+    module = fold_batch_norm(generator())
+    before = copy.deepcopy(module.state_dict())
+    rounded = in_halves(module)
+    large = {n for n, w in rounded.named_parameters() if w.dim() > 1 and w.numel() >= LARGE}
+    assert len(large) == 3
+    for name, weight in rounded.state_dict().items():
+        old = before[name]
+        assert torch.equal(module.state_dict()[name], old), "the module itself is left alone"
+        assert is_half(weight) == (name in large)
+        assert torch.equal(weight, old) == (name not in large)
+        assert (weight - old).abs().le((2**-11 * old.abs()).clamp(min=2**-25)).all()
+    assert all(torch.equal(a, b) for a, b in zip(
+        in_halves(rounded).parameters(), rounded.parameters(), strict=True))  # fmt: skip
+
+
+def test_every_format_has_the_rounded_numbers_and_the_graph_half_the_bytes(exported):
+    module, whole = exported
+    rounded, z = in_halves(module), {"z": torch.randn(5, 4)}
+    graph = to_onnx(rounded, {"z": torch.zeros(2, 4)}, ["x"])
+    script = to_torchscript(rounded, {"z": torch.zeros(2, 4)})
+    assert parity(rounded, graph, z, tolerance=1e-5) < parity(module, graph, z, tolerance=0.1)
+    assert torchscript_parity(rounded, script, z, tolerance=1e-5) <= 1e-5
+    large = sum(p.numel() for p in rounded.parameters() if p.dim() > 1 and p.numel() >= LARGE)
+    assert len(graph) < len(whole) - 2 * large + 1000
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1e8, torch.nan])
+def test_weights_out_of_the_range_of_float16_are_refused_with_a_remedy(scale):
+    layer = nn.Linear(32, 32)
+    layer.weight.data *= scale
+    with pytest.raises(ExportError, match=r"number of weight is .* export\.weights to 'float32'"):
+        in_halves(layer)
+
+
+def test_a_layer_of_zeros_is_in_range():
+    layer = nn.Linear(32, 32)
+    nn.init.zeros_(layer.weight)
+    assert not in_halves(layer).weight.any()
 
 
 def test_threads_and_batches_do_not_change_a_row(exported):

@@ -1,16 +1,18 @@
 """A GAN's package: every function there, in its role, and a row the same bytes in any batch."""
 
-import numpy as np
-import pytest
-import torch
+from pathlib import Path
 
-from service.contract import Defaults, ImageData, Latent, Role
-from training.data import Dataset
-from training.export import fold_batch_norm, session
-from training.gan_card import Trained
+import numpy as np
+import onnx
+import pytest
+
+from service.contract import Role
+from tests.training.untrained_gans import published, untrained
+from training.export import session
 from training.gan_config import GanConfig
 from training.gan_evaluation import sample
 from training.gan_export import gan_functions
+from training.graph_file import LARGE
 from training.inpainting import (
     fill,
     hole_error,
@@ -19,8 +21,8 @@ from training.inpainting import (
     nearest_neighbour_filling,
 )
 from training.masks import central_square
-from training.networks import Discriminator, Encoder, Generator, Shape, seeded
-from training.package import Package, publish
+from training.networks import Shape
+from training.package import Package
 
 SHAPE = Shape(latent=16, width=8, classes=10)
 CONFIG = GanConfig.model_validate(
@@ -32,53 +34,29 @@ CONFIG = GanConfig.model_validate(
     }
 )
 ROWS = 32
-
-
-def trained() -> Trained:
-    generator = seeded(lambda: Generator(SHAPE), seed=0)
-    noise = torch.Generator().manual_seed(1)
-    for _ in range(10):  # statistics under which images differ
-        generator(torch.randn(32, 16, generator=noise))
-    images = np.random.default_rng(0).random((20, 1, 28, 28), np.float32)
-    data = Dataset(images=images, labels=None, name="noise")
-    return Trained(
-        generator=fold_batch_norm(generator),
-        discriminator=seeded(lambda: Discriminator(SHAPE), seed=1).eval().requires_grad_(False),
-        encoder=seeded(lambda: Encoder(SHAPE), seed=2).eval().requires_grad_(False),
-        shape=SHAPE,
-        steps=1,
-        best_step=1,
-        seconds=0.0,
-        train=data,
-        calibration=data,
-    )
+FLOAT = onnx.TensorProto.FLOAT
+STORE = Path(__file__).parents[2] / "models_store"
 
 
 @pytest.fixture(scope="module")
 def functions():
-    made, worst = gan_functions(trained(), CONFIG)
+    made, worst = gan_functions(untrained(SHAPE), CONFIG)
     assert worst < 1e-5
     return made
 
 
 @pytest.fixture(scope="module")
 def package(functions, tmp_path_factory) -> Package:
-    folder = publish(
-        tmp_path_factory.mktemp("store"),
-        name="tiny",
-        version=1,
-        family="gan",
-        description="",
-        data=ImageData(shape=(1, 28, 28)),
-        latent=Latent(size=16),
-        functions=functions,
-        defaults=Defaults(burn_in=None, inpaint_steps=3, truncation=None),
-        quality=(),
-        provenance={},
-        card="",
-        preview=b"",
-    )
-    return Package(folder)
+    store = tmp_path_factory.mktemp("store")
+    return published(store, functions, name="tiny", shape=SHAPE, inpaint_steps=3)
+
+
+@pytest.mark.parametrize("name", ["mnist-dcgan", "mnist-cgan", "cifar10-gan"])
+def test_published_graphs_keep_their_large_weights_in_sixteen_bits(name):
+    for file in (STORE / name / "1").glob("*.onnx"):
+        weights = onnx.load(file).graph.initializer
+        wide = [t.name for t in weights if t.data_type == FLOAT and np.prod(t.dims) >= LARGE]
+        assert not wide, file.name
 
 
 def feed(function, *, seed: int = 0) -> dict[str, np.ndarray]:

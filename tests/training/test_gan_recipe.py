@@ -3,11 +3,13 @@
 from pathlib import Path
 
 import pytest
+import torch
 
 from training.config import ConfigError, Workspace, load_config
+from training.graph_file import LARGE
 from training.package import Package
 from training.recipes.gan import RECIPE
-from training.run import Run
+from training.run import Interrupted, Run
 
 pytestmark = pytest.mark.slow
 
@@ -70,6 +72,28 @@ def test_every_figure_states_its_protocol_and_its_command(made):
     assert all(q.protocol and q.command.startswith("reverie evaluate") for q in quality.values())
     assert "judge sha256" in quality["frechet_distance"].protocol
     assert quality["frechet_distance"].floor < quality["frechet_distance"].value
+
+
+@pytest.mark.parametrize("weights", ["float16", "float32"])
+def test_weights_are_published_in_sixteen_bits_unless_that_is_switched_off(
+    made, monkeypatch, weights
+):
+    published = []
+
+    def caught(_store, _config, _workspace, trained, **_):
+        published.append(trained)
+        raise Interrupted("seen enough")
+
+    monkeypatch.setattr("training.recipes.gan.publish_gan", caught)
+    folder, _ = made
+    _, config = load_config(CONFIG, [*TINY, f"export.weights={weights}"], smoke=True)
+    with pytest.raises(Interrupted):
+        RECIPE.export(config, workspace(folder, resume=True))
+    for network in (published[0].generator, published[0].encoder, published[0].discriminator):
+        large = [w for w in network.parameters() if w.dim() > 1 and w.numel() >= LARGE]
+        assert large
+        for weight in large:
+            assert torch.equal(weight.half().float(), weight) == (weights == "float16")
 
 
 def test_the_run_left_sheets_and_logs_on_the_way(made):

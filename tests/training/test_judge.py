@@ -6,6 +6,7 @@ import torch
 
 from service.contract import sha256_of
 from training.data import load
+from training.export import session
 from training.judge import (
     JUDGES,
     JudgeTraining,
@@ -15,6 +16,7 @@ from training.judge import (
     shake,
     train_judge,
 )
+from training.judge_export import judge_functions
 
 
 def stripes(n: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -102,3 +104,17 @@ def test_the_rate_rises_and_falls_to_nothing():
     how = JudgeTraining(learning_rate=0.01)
     rates = [how.rate(p) for p in (0.0, 0.1, 0.2, 0.6, 1.0)]
     assert rates == pytest.approx([0.0, 0.005, 0.01, 0.005, 0.0])
+
+
+def test_features_and_classes_come_from_one_graph_that_holds_the_weights_once():
+    bench = load_judge()
+    functions, worst = judge_functions(bench.judge, (1, 28, 28))
+    assert worst < 1e-4
+    assert functions["encode"].graph == functions["classify"].graph
+    learnt = sum(p.numel() for p in bench.judge.parameters())
+    assert len(functions["encode"].graph) < 4 * learnt + 20_000
+    images = load("mnist", "test").images[:5]
+    features, probabilities = session(functions["encode"].graph).run(None, {"x": images})
+    seen = bench.look(images)
+    assert np.allclose(features, seen.features, atol=1e-4)
+    assert np.allclose(probabilities, seen.probabilities, atol=1e-5)

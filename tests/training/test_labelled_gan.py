@@ -2,22 +2,20 @@
 
 import numpy as np
 import pytest
-import torch
 
-from service.contract import Defaults, ImageData, Labels, Latent, Role
+from service.contract import Role
 from service.engine import open_engine
 from service.queries import Call, Inpaint, Interpolate, Reconstruct, Sample, SeedPoint
 from service.settings import Settings
-from training.data import Dataset
-from training.export import fold_batch_norm, session
-from training.gan_card import Trained
+from tests.training.untrained_gans import published, untrained
+from training.export import session
 from training.gan_config import GanConfig
 from training.gan_evaluation import sample
 from training.gan_export import class_names, gan_functions
 from training.inpainting import fill
 from training.masks import central_square
-from training.networks import Discriminator, Encoder, Generator, Shape, seeded
-from training.package import Package, publish
+from training.networks import Shape
+from training.package import Package
 
 SHAPE = Shape(latent=6, width=8, classes=10, labelled=True)
 CONFIG = GanConfig.model_validate(
@@ -32,51 +30,17 @@ CONFIG = GanConfig.model_validate(
 IMAGES = np.random.default_rng(0).random((6, 1, 28, 28), np.float32)
 
 
-def trained() -> Trained:
-    generator = seeded(lambda: Generator(SHAPE), seed=0)
-    noise = torch.Generator().manual_seed(1)
-    for _ in range(10):  # statistics under which images differ
-        generator(torch.randn(30, 6, generator=noise), torch.arange(30) % 10)
-    data = Dataset(images=IMAGES, labels=None, name="noise")
-    return Trained(
-        generator=fold_batch_norm(generator),
-        discriminator=seeded(lambda: Discriminator(SHAPE), seed=1).eval().requires_grad_(False),
-        encoder=seeded(lambda: Encoder(SHAPE), seed=2).eval().requires_grad_(False),
-        shape=SHAPE,
-        steps=1,
-        best_step=1,
-        seconds=0.0,
-        train=data,
-        calibration=data,
-    )
-
-
 @pytest.fixture(scope="module")
 def functions():
-    made, worst = gan_functions(trained(), CONFIG)
+    made, worst = gan_functions(untrained(SHAPE), CONFIG)
     assert worst < 1e-5
     return made
 
 
 @pytest.fixture(scope="module")
 def package(functions, tmp_path_factory) -> Package:
-    folder = publish(
-        tmp_path_factory.mktemp("store"),
-        name="told",
-        version=1,
-        family="gan",
-        description="",
-        data=ImageData(shape=(1, 28, 28)),
-        latent=Latent(size=6),
-        labels=Labels(names=class_names("mnist", 10)),
-        functions=functions,
-        defaults=Defaults(burn_in=None, inpaint_steps=2, truncation=None),
-        quality=(),
-        provenance={},
-        card="",
-        preview=b"",
-    )
-    return Package(folder)
+    store = tmp_path_factory.mktemp("store")
+    return published(store, functions, name="told", shape=SHAPE, inpaint_steps=2)
 
 
 async def served(package: Package, *queries):

@@ -1,12 +1,16 @@
 """The reader: it learns what a hole leaves, and resumes bit for bit."""
 
+import copy
+
 import pytest
 import torch
 
+from training.bend import bent
+from training.bodies import reader_body
 from training.gan_moves import Examples
 from training.masks import central_square
 from training.networks import visible
-from training.reader import ReaderTraining, reading_loss, train_reader
+from training.reader import ReaderTraining, reading_loss, restore_reader, train_reader
 from training.run import Interrupted, Run
 from training.shapes import Shape
 
@@ -34,13 +38,47 @@ def train(folder, *, resume=False, stop=lambda: False, config=TINY) -> torch.nn.
         run.close()
 
 
-def test_a_stopped_reader_resumes_bit_for_bit(tmp_path):
-    whole = train(tmp_path / "whole").state_dict()
-    calls = iter(range(100))
-    with pytest.raises(Interrupted, match="step 4 of 9 of the reader"):
-        train(tmp_path / "cut", stop=lambda: next(calls) == 3)
-    resumed = train(tmp_path / "cut", resume=True).state_dict()
+@pytest.mark.parametrize(("stopped", "average_epochs"), [(4, 0), (4, 1), (11, 1)])
+def test_a_stopped_reader_resumes_bit_for_bit(tmp_path, stopped, average_epochs):
+    config = TINY.model_copy(update={"average_epochs": average_epochs})
+    whole = train(tmp_path / "whole", config=config).state_dict()
+    calls, total = iter(range(1, 100)), 9 + 3 * average_epochs
+    with pytest.raises(Interrupted, match=f"step {stopped} of {total} of the reader"):
+        train(tmp_path / "cut", stop=lambda: next(calls) == stopped, config=config)
+    resumed = train(tmp_path / "cut", resume=True, config=config).state_dict()
     assert all(torch.equal(whole[k], resumed[k]) for k in whole)
+
+
+def test_what_is_kept_is_the_mean_of_the_weights_after_the_cycle(tmp_path, monkeypatch):
+    saved = {}
+    monkeypatch.setattr(Run, "save", lambda _, n, state: saved.update({n: copy.deepcopy(state)}))
+    config = TINY.model_copy(update={"average_epochs": 2, "average_rate": 0.01, "save_every": 1})
+    kept = train(tmp_path, config=config)
+    restored = restore_reader(saved[15], SHAPE, config).state_dict()
+    for name, weight in kept.state_dict().items():
+        mean = torch.stack([saved[n]["reader"][name].double() for n in range(10, 16)]).mean(0)
+        assert torch.equal(weight, restored[name])
+        if weight.is_floating_point():
+            assert torch.allclose(weight.double(), mean, atol=1e-6)
+
+
+def test_images_are_bent_until_the_weights_are_averaged(tmp_path, monkeypatch):
+    steps = []
+
+    def counted(images, *, generator):
+        steps.append(len(images))
+        return bent(images, generator=generator)
+
+    monkeypatch.setattr("training.reader.bent", counted)
+    train(tmp_path, config=TINY.model_copy(update={"average_epochs": 1}))
+    assert steps == [8] * 9  # of 12
+
+
+def test_a_checkpoint_from_before_there_was_a_mean_is_its_own():
+    reader = reader_body(SHAPE, "patches")
+    state = {"reader": reader.state_dict()}
+    again = restore_reader(state, SHAPE, ReaderTraining(body="patches"))
+    assert all(map(torch.equal, again.parameters(), reader.parameters()))
 
 
 def test_a_reader_learns_the_class_from_what_the_centre_leaves(tmp_path):

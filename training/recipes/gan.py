@@ -10,16 +10,17 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from rich.console import Console
-from torch import Tensor
+from torch import Tensor, nn
 
 from service.contract import PackageError, Quality
 from training.config import ConfigError, Recipe, Workspace
 from training.data import Dataset, load
+from training.export import in_halves
 from training.gan import Examples, Figures, Judgement, train_gan
 from training.gan_card import Trained
 from training.gan_config import GanConfig
@@ -34,6 +35,7 @@ from training.run import Run, newest_checkpoint, stop_on_signals
 from training.shapes import Shape
 from training.sheets import png_bytes, sheet
 
+M = TypeVar("M", bound=nn.Module)
 JUDGED_SAMPLES = 5000
 JUDGEMENT_SEED = 99
 
@@ -157,9 +159,9 @@ def _trained(config: GanConfig, workspace: Workspace, splits: _Splits) -> Traine
     understood = encoding(config, workspace, shape=shape)
     frozen = frozen_players(players, shape, config.train.critic(), device="cpu")
     return Trained(
-        generator=frozen.generator,
-        discriminator=frozen.discriminator,
-        encoder=understood.encoder,
+        generator=_as_kept(frozen.generator, config),
+        discriminator=_as_kept(frozen.discriminator, config),
+        encoder=_as_kept(understood.encoder, config),
         shape=shape,
         steps=int(players["step"]),
         best_step=int(players["best"]["step"]),
@@ -168,6 +170,11 @@ def _trained(config: GanConfig, workspace: Workspace, splits: _Splits) -> Traine
         train=splits.train,
         calibration=splits.calibration,
     )
+
+
+def _as_kept(network: M, config: GanConfig) -> M:
+    """With the weights that are published: every figure is of these."""
+    return in_halves(network) if config.export.weights == "float16" else network
 
 
 def _start(config: GanConfig, workspace: Workspace) -> tuple[str, dict[str, Any]] | None:

@@ -18,6 +18,7 @@ from service.contract import PackageError, Quality, Reference, TableData, read_m
 from service.domain.rows import TableCodec
 from training.config import ConfigError, Recipe, Workspace
 from training.data_files import DataError
+from training.export import in_halves
 from training.gan import Figures
 from training.package import Package
 from training.run import Run, newest_checkpoint, stop_on_signals
@@ -142,7 +143,7 @@ def _trained(config: TabularConfig, workspace: Workspace, splits: Splits) -> Tra
     if state is None or not state["best"]:
         raise PackageError(f"{workspace.run} has no generator to export yet: train first")
     data = _columns(config, splits)
-    generator = folded(_restored(config, data, state["best"]["average"]))
+    generator = in_halves(folded(_restored(config, data, state["best"]["average"])))
     if config.transform.match_marginals:
         encoded = draw_encoded(
             generator, data, z_size=generator.shape.z_size, n=MATCHED_ROWS, seed=config.seed
