@@ -23,7 +23,7 @@ from training.card import ModelCard, duration, write_card
 from training.classifier import Classifier
 from training.data import Dataset
 from training.dbm import Dbm
-from training.dbm_config import DbmConfig
+from training.dbm_config import DbmConfig, JointTable
 from training.quantised_deep import QuantisedDbm
 from training.rbm_config import TrainTable
 
@@ -103,21 +103,31 @@ def _how(config: DbmConfig, trained: TrainedDbm) -> str:
     )
     first = (
         f"The first layer is the restricted machine {config.model.start}, and those above it began "
-        f"near 0, which leaves pixels its probabilities; they learn {table.upper_share:g} times as "
-        "fast"
+        f"near 0, which leaves pixels its probabilities{_faster(table)}"
         if config.model.start and not config.pretrain
         else f"Layer by layer, as restricted machines in which a layer with a second neighbour "
         f"stands twice ({layers})"
     )
     return (
         f"{first}. Then all layers together: centred stochastic maximum likelihood with "
-        f"at most {table.mean_field_updates} rounds of mean-field for the data and persistent "
+        f"{_posterior(table)} for the data and persistent "
         f"chains of {'/'.join(map(str, sorted({p.sweeps for p in table.phases})))} sweeps for the "
         f"model; {_phases(table)}. Learning rate {table.learning_rate:g} falling linearly to "
         f"{table.final_learning_rate:g}, momentum {table.momentum:g}, L2 {table.weight_decay:g}; "
         f"the exported weights are an exponential average (decay {table.ema_decay:g}). "
         f"{trained.steps:,} updates, {duration(trained.seconds)}."
     )
+
+
+def _faster(table: JointTable) -> str:
+    return "" if table.upper_share == 1 else f"; they learn {table.upper_share:g} times as fast"
+
+
+def _posterior(table: JointTable) -> str:
+    """What stands for p(h | v)."""
+    if table.posterior_sweeps:
+        return f"{table.posterior_sweeps} Gibbs sweeps from mean-field"
+    return f"at most {table.mean_field_updates} rounds of mean-field"
 
 
 def _phases(table: TrainTable) -> str:
