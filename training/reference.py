@@ -31,6 +31,8 @@ from training.judge import JUDGES
 MOST_BYTES = 1_500_000
 ROWS = 2000  # of training and of held-out rows each; half as many to test classifiers on
 SEED = 20_261_123  # part of what a reference is, never of a run
+LEAST_TEST = 3  # rows, so that some are held out and some are left
+Rows = Int64[np.ndarray, " n"]
 
 
 def referenced(package: Path) -> Path:
@@ -112,38 +114,48 @@ def reference_of(
     Raises:
         ConfigError: fewer than three test images.
     """
-    if len(test) < 3:
+    if len(test) < LEAST_TEST:
         raise ConfigError(f"{test.name} has {len(test)} test images, too few for a reference")
-    held = min(rows, len(test) * 2 // 3)
-    tested = min(rows // 2, len(test) - held)
-    order = np.random.default_rng(SEED).permutation(len(test))
-    seen = np.random.default_rng(SEED).permutation(len(train))[:rows]
+    seen, held_out, tested = chosen_rows(len(train), len(test), rows)
     arrays: dict[str, np.ndarray[Any, Any]] = {}
     for part, data, chosen in (
         ("train", train, seen),
-        ("held_out", test, order[:held]),
-        ("test", test, order[held : held + tested]),
+        ("held_out", test, held_out),
+        ("test", test, tested),
     ):
-        arrays |= _part(part, data, np.sort(chosen))
+        arrays |= _part(part, data, chosen)
     buffer = io.BytesIO()
     np.savez_compressed(buffer, allow_pickle=False, **arrays)
     content = buffer.getvalue()
     words = (
         f"{train.name}: {len(seen):,} of the {len(train):,} images that it was trained on, and "
-        f"{held + tested:,} of the {len(test):,} test images"
+        f"{len(held_out) + len(tested):,} of the {len(test):,} test images"
     )
     return content, Reference(
         sha256=sha256_of(content),
         train=len(seen),
-        held_out=held,
-        test=tested,
+        held_out=len(held_out),
+        test=len(tested),
         population=len(train),
         data=words,
         judge=judge,
     )
 
 
-def _part(name: str, data: Dataset, rows: Int64[np.ndarray, " n"]) -> dict[str, Any]:
+def chosen_rows(train: int, test: int, rows: int) -> tuple[Rows, Rows, Rows]:
+    """Which of so many rows a reference has, in order: to train on, held out, to test on.
+
+    Held-out rows are of the test split, too: neither training nor the choice of its step has seen
+    them.
+    """
+    held = min(rows, test * 2 // 3)
+    tested = min(rows // 2, test - held)
+    order = np.random.default_rng(SEED).permutation(test)
+    seen = np.random.default_rng(SEED).permutation(train)[:rows]
+    return np.sort(seen), np.sort(order[:held]), np.sort(order[held : held + tested])
+
+
+def _part(name: str, data: Dataset, rows: Rows) -> dict[str, Any]:
     pixels = np.rint(data.images[rows] * 255.0).astype(np.uint8)
     if data.labels is None:
         return {f"{name}_images": pixels}

@@ -8,14 +8,12 @@ others when somebody asks for it.
 
 from __future__ import annotations
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from jaxtyping import Int64
 
 from service.contract import TABLE_REFERENCE_FILE, Reference, TableData, sha256_of
 from training.config import ConfigError
-from training.reference import ROWS, SEED
+from training.reference import LEAST_TEST, ROWS, Rows, chosen_rows
 from training.tabular.table import Splits, Table
 
 
@@ -30,18 +28,15 @@ def table_reference(
         ConfigError: fewer than three test rows.
     """
     train, test = splits.train, splits.test
-    if len(test) < 3:
+    if len(test) < LEAST_TEST:
         raise ConfigError(f"{title} has {len(test)} test rows, too few for a reference")
-    held = min(rows, len(test) * 2 // 3)
-    tested = min(rows // 2, len(test) - held)
-    order = np.random.default_rng(SEED).permutation(len(test))
-    seen = np.random.default_rng(SEED).permutation(len(train))[:rows]
+    seen, held_out, tested = chosen_rows(len(train), len(test), rows)
     parts = [
         _arrow(part, chosen, data)
         for part, chosen in (
             (train, seen),
-            (test, order[:held]),
-            (test, order[held : held + tested]),
+            (test, held_out),
+            (test, tested),
         )
     ]
     sink = pa.BufferOutputStream()
@@ -49,22 +44,22 @@ def table_reference(
     content: bytes = sink.getvalue().to_pybytes()
     words = (
         f"{title}: {len(seen):,} of the {len(train):,} rows that it was trained on, and "
-        f"{held + tested:,} of the {len(test):,} test rows"
+        f"{len(held_out) + len(tested):,} of the {len(test):,} test rows"
     )
     return content, Reference(
         file=TABLE_REFERENCE_FILE,
         sha256=sha256_of(content),
         train=len(seen),
-        held_out=held,
-        test=tested,
+        held_out=len(held_out),
+        test=len(tested),
         population=len(train),
         data=words,
     )
 
 
-def _arrow(table: Table, rows: Int64[np.ndarray, " n"], data: TableData) -> pa.Table:
+def _arrow(table: Table, rows: Rows, data: TableData) -> pa.Table:
     """Some rows with the model's columns, in the types that its orders have."""
-    taken = table.take(np.sort(rows))
+    taken = table.take(rows)
     arrays = {}
     for column in data.columns:
         values = taken.columns[column.name]
